@@ -1,0 +1,17 @@
+"""iFormer (ICLR 2025) as a backbone for OpenMMLab's toolboxes.
+
+Importing the package needs torch and MMEngine; building a network also needs `mmcv.cnn`.
+"""
+
+from importlib.util import find_spec
+
+__version__ = '0.1.0'
+
+if find_spec('mmengine') is None:
+    raise ImportError(
+        'mmiformer needs MMEngine, which is not installed. Install one of the two stacks, never both side by side: '
+        '`pip install "mmiformer[onedl]"` (the maintained fork) or `pip install "mmiformer[openmmlab]"` '
+        '(the original packages, torch 2.1).'
+    )
+
+__all__ = ['__version__']

@@ -1,0 +1,99 @@
+"""The ImageNet classification network, so that published weights can be checked (sections 4.1 and B.1)."""
+
+from __future__ import annotations
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..registry import MODELS
+from . import weights
+from .iformer import IFormer, get_arch
+
+
+class Head(nn.Module):
+    """Batch norm and a linear layer on pooled features.
+
+    Args:
+        channels: Channels of the features.
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C) to logits (B, num_classes)."""
+        return self.fc(self.norm(x))
+
+
+@MODELS.register_module()
+class IFormerClassifier(BaseModule):
+    """iFormer with global attention, average pooling and one head or two.
+
+    Args:
+        arch: As in :class:`IFormer`.
+        num_classes: Number of classes.
+        distillation: Whether there is a second head, taught by the teacher's labels (section B.1). The weights called
+            `_distill` have it.
+        init_cfg: MMEngine's initialisation. `dict(type='Pretrained', checkpoint=...)` loads published weights of any
+            layout strictly, heads too. Default: truncated normal with std 0.02 for convolutions and linear layers,
+            1 and 0 for norms.
+
+    Raises:
+        TypeError, ValueError: An argument is not one of those described.
+
+    Example:
+        >>> import torch
+        >>> from mmiformer.models import IFormerClassifier
+        >>> IFormerClassifier('m').eval()(torch.rand(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'm',
+        num_classes: int = 1000,
+        distillation: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        if num_classes < 1:
+            raise ValueError(f'num_classes={num_classes} must be positive')
+        super().__init__(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02) if init_cfg is None else init_cfg)
+        channels = get_arch(arch).channels
+        self.distillation = distillation
+        self.backbone = IFormer(arch, out_indices=(len(channels) - 1,), window_size=None)
+        self.head = Head(channels[-1], num_classes)
+        if distillation:
+            self.head_dist = Head(channels[-1], num_classes)
+
+    def init_weights(self) -> None:
+        """Initialise as `init_cfg` says; pretrained weights are loaded strictly, heads too.
+
+        Raises:
+            OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
+        """
+        if self.is_init or not weights.init_pretrained(self):
+            super().init_weights()
+        self.is_init = True
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        weights.adapt_classifier_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Classify images.
+
+        Args:
+            x: Normalised images (B, 3, H, W).
+
+        Returns:
+            Logits (B, num_classes). With two heads their mean; in training both, the distillation head's last.
+        """
+        features = self.backbone(x)[-1].mean((2, 3))  # (B, C, H, W) -> (B, C)
+        logits = self.head(features)
+        if not self.distillation:
+            return logits
+        taught = self.head_dist(features)
+        return (logits, taught) if self.training else (logits + taught) / 2

@@ -1,0 +1,35 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import torch
+
+# A network of one's own, small enough for thorough tests: every kind of block, wherever the variants have it.
+TINY = dict(
+    stem_channels=4,
+    channels=(8, 16, 24, 32),
+    conv_blocks=(1, 1, 2, 0),
+    triples=(0, 0, 3, 2),
+    last_conv_blocks=(0, 0, 1, 0),
+    head_dims=(0, 0, 12, 8),
+    conv_ratio=2,
+    ffn_ratio=2,
+)
+
+
+def randomise(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give every parameter and statistic a value that matters, so that nothing is hidden by a 0 or a 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            noise = torch.randn(tensor.shape, generator=generator)
+            if tensor.dim() == 4:
+                tensor.copy_(noise * tensor[0].numel() ** -0.5)
+            else:  # batch norms
+                tensor.copy_(0.1 * noise if name.endswith(('bias', 'running_mean')) else 1 + 0.2 * noise.abs())
+    return network
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference over the largest magnitude of `expected`."""
+    return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()

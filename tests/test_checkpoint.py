@@ -1,0 +1,350 @@
+"""Weight files: what is read, what is refused, where they come from."""
+
+import argparse
+import collections
+import functools
+import io
+import os
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader, Runner
+from torch.utils.data import DataLoader
+
+from mmiformer import checkpoint
+from mmiformer.checkpoint import PUBLISHED, Published
+
+from .http_server import Server, running
+
+WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'a.count': torch.tensor(3)}
+
+
+def same(one: dict, other: dict) -> bool:
+    return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of downloads, in the place of torch's."""
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    return tmp_path / 'hub' / 'checkpoints'
+
+
+@pytest.fixture
+def schemes(monkeypatch):
+    """MMEngine's loaders, put back after the test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_reads_torch_files(tmp_path, zipped):
+    torch.save(WEIGHTS, tmp_path / 'w.pth', _use_new_zipfile_serialization=zipped)
+    assert same(checkpoint.load(tmp_path / 'w.pth'), WEIGHTS)
+
+
+def released_imagenet_file(path):
+    """A file like the released ones of ImageNet."""
+    args = argparse.Namespace(model='iformer_m', lr=4e-3, best=np.float64(80.4), epochs=np.int64(300), ema=np.bool_(0))
+    torch.save({'model': WEIGHTS, 'args': args, 'max_accuracy': np.float32(80.5), 'steps': np.arange(3)}, path)
+    return args
+
+
+def rename_modules(path, old: bytes, new: bytes) -> int:
+    """Rename a module in a file's pickle, as another version of its package would have written it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickle = next(name for name in members if name.endswith('data.pkl'))
+    count = members[pickle].count(b'c' + old)
+    members[pickle] = members[pickle].replace(b'c' + old, b'c' + new)
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return count
+
+
+def test_reads_released_imagenet_files_of_either_numpy(tmp_path):
+    path = tmp_path / 'iFormer_m.pth'
+    args = released_imagenet_file(path)
+    contents = [checkpoint.load(path)]
+    ours, other = (b'numpy._core.', b'numpy.core.') if hasattr(np, '_core') else (b'numpy.core.', b'numpy._core.')
+    assert rename_modules(path, ours, other) > 0
+    contents.append(checkpoint.load(path))
+    for content in contents:
+        assert same(content['model'], WEIGHTS)
+        assert content['args'] == args
+        assert content['max_accuracy'] == np.float32(80.5)
+        assert content['steps'].tolist() == [0, 1, 2]
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(16, 1)
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.layer(torch.stack(inputs)).square().mean())
+
+
+def toy_runner(work_dir, iterations: int, **options) -> Runner:
+    runner = Runner(
+        Toy(),
+        str(work_dir),
+        train_dataloader=DataLoader(list(torch.eye(16)), batch_size=2, collate_fn=lambda batch: dict(inputs=batch)),
+        train_cfg=dict(by_epoch=False, max_iters=iterations),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+        param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9)],
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False)),
+        experiment_name=f'toy_{iterations}_{len(options)}',
+        log_level='ERROR',
+        **options,
+    )
+    runner.train()
+    return runner
+
+
+def test_reads_and_resumes_checkpoints_of_the_runner(tmp_path, schemes, monkeypatch):
+    first = toy_runner(tmp_path, 2)
+    path = tmp_path / 'iter_2.pth'
+    content = checkpoint.load(path)
+    assert {'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'} <= set(content)
+    assert same(content['state_dict'], first.model.state_dict())
+    histories = content['message_hub']['log_scalars']
+    assert histories and all(type(history) is HistoryBuffer for history in histories.values())
+    assert histories['train/loss'].mean() == first.message_hub.get_scalar('train/loss').mean()
+
+    unsafe = []
+    monkeypatch.setattr('mmengine.runner.checkpoint._safe_torch_load', lambda *args, **kwargs: unsafe.append(args))
+    checkpoint.use_in_mmengine()
+    resumed = toy_runner(tmp_path, 4, load_from=str(path), resume=True)
+    straight = toy_runner(tmp_path / 'straight', 4)
+    assert resumed.iter == 4
+    assert not unsafe
+    assert len(resumed.message_hub.get_scalar('train/loss').data[0]) == 4
+    assert resumed.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
+
+
+def test_reads_and_writes_safetensors(tmp_path):
+    for name in ('w.safetensors', 'w.pth', 'w.pt'):
+        checkpoint.save(WEIGHTS, tmp_path / name)
+        assert same(dict(sorted(checkpoint.load(tmp_path / name).items())), dict(sorted(WEIGHTS.items())))
+    with (tmp_path / 'w.safetensors').open('rb') as file:
+        assert file.read(9)[8:] == b'{'
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    checkpoint.save(WEIGHTS, tmp_path / 'w.safetensors')
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    with pytest.raises(ImportError, match='pip install safetensors'):
+        checkpoint.load(tmp_path / 'w.safetensors')
+
+
+def test_other_endings_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r'w\.bin.*\.pth, \.pt or \.safetensors'):
+        checkpoint.save(WEIGHTS, tmp_path / 'w.bin')
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / 'w.pth').write_bytes(b'before')
+    with pytest.raises(AttributeError):
+        checkpoint.save({'function': lambda: None}, tmp_path / 'w.pth')
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'before']
+
+
+# --- what is refused
+
+
+class Call:
+    """Pickled, it is a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Stranger:
+    """A class that no list knows."""
+
+
+def forbidden():
+    return {
+        'posix.system': Call(os.system, 'echo ran > ran'),
+        'eval': Call(eval, "open('ran', 'w').close()"),
+        'getattr(HistoryBuffer,__init__)': Call(getattr, HistoryBuffer, '__init__'),
+        'getattr(dtype,__init_subclass__)': Call(getattr, np.dtype, '__init_subclass__'),
+        'functools.partial': functools.partial(print, 'ran'),
+        'Stranger': Stranger(),
+        'collections.defaultdict': collections.defaultdict(list),
+    }
+
+
+@pytest.mark.parametrize('name', list(forbidden()))
+@pytest.mark.parametrize('zipped', [True, False])
+def test_refuses_what_could_run_code(tmp_path, monkeypatch, name, zipped):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'model': WEIGHTS, 'x': forbidden()[name]}, 'w.pth', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError) as caught:
+        checkpoint.load('w.pth')
+    message = str(caught.value)
+    assert name in message and 'w.pth is refused' in message
+    assert '--trust-checkpoint' in message and 'trust=True' in message
+    assert not os.path.exists('ran')
+
+
+def test_what_other_libraries_allow_is_refused_all_the_same(tmp_path):
+    torch.save({'x': Call(getattr, HistoryBuffer, '__init__'), 'y': Stranger()}, tmp_path / 'w.pth')
+    with torch.serialization.safe_globals([getattr, Stranger]):
+        before = set(torch.serialization.get_safe_globals())
+        assert getattr in before
+        with pytest.raises(ValueError, match='is refused'):
+            checkpoint.load(tmp_path / 'w.pth')
+        assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_the_list_of_types_ends_with_the_call(tmp_path):
+    released_imagenet_file(tmp_path / 'w.pth')
+    checkpoint.load(tmp_path / 'w.pth')
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_trust_unpickles_everything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'x': forbidden()['eval']}, 'w.pth')
+    checkpoint.load('w.pth', trust=True)
+    assert os.path.exists('ran')
+
+
+def test_mmengine_reads_through_our_loader(tmp_path, schemes, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'state_dict': WEIGHTS, 'x': forbidden()['eval']}, 'w.pth')
+    checkpoint.use_in_mmengine()
+    with pytest.raises(ValueError, match='is refused'):
+        CheckpointLoader.load_checkpoint('w.pth')
+    assert not os.path.exists('ran')
+    checkpoint.use_in_mmengine(trust=True)
+    assert same(CheckpointLoader.load_checkpoint('w.pth', 'cpu')['state_dict'], WEIGHTS)
+    assert os.path.exists('ran')
+
+
+def test_cut_off_files(tmp_path):
+    contents = {'zip': io.BytesIO(), 'legacy': io.BytesIO()}
+    torch.save(WEIGHTS, contents['zip'])
+    torch.save(WEIGHTS, contents['legacy'], _use_new_zipfile_serialization=False)
+    checkpoint.save(WEIGHTS, tmp_path / 'whole.safetensors')
+    contents['safetensors'] = io.BytesIO((tmp_path / 'whole.safetensors').read_bytes())
+    for name, content in contents.items():
+        content = content.getvalue()
+        path = tmp_path / name
+        for length in range(0, len(content), len(content) // 30):
+            path.write_bytes(content[:length])
+            with pytest.raises(ValueError, match=f'{name} .*(fetch it again|is refused)'):
+                checkpoint.load(path)
+        path.write_bytes(content)
+        assert len(checkpoint.load(path)) == len(WEIGHTS)
+
+
+def test_a_web_page_is_called_one(tmp_path):
+    (tmp_path / 'w.pth').write_text('<!DOCTYPE html><html>Sign in</html>')
+    with pytest.raises(ValueError, match=r'w\.pth \(35 bytes\).*web page.*fetch it again'):
+        checkpoint.load(tmp_path / 'w.pth')
+
+
+def test_a_missing_device_is_no_fault_of_the_file(tmp_path):
+    torch.save(WEIGHTS, tmp_path / 'w.pth')
+    with pytest.raises(Exception) as caught:
+        checkpoint.load(tmp_path / 'w.pth', map_location='cuda:99')
+    assert 'cannot be read' not in str(caught.value)
+
+
+def test_missing_files(tmp_path):
+    for source in (tmp_path / 'none.pth', 'iFormer_xl.pth', tmp_path):
+        with pytest.raises(FileNotFoundError) as caught:
+            checkpoint.load(source)
+        assert str(source) in str(caught.value) and 'iFormer_m_distill.pth' in str(caught.value)
+    assert 'a folder' in str(caught.value)
+
+
+# --- where they come from
+
+
+def test_table_of_published_files():
+    tasks = collections.Counter(file.task for file in PUBLISHED.values())
+    assert tasks == dict(imagenet=16, coco=3, ade20k=3)
+    dense = {(file.task, file.arch): file.result for file in PUBLISHED.values() if file.task != 'imagenet'}
+    assert dense == {  # Tables 5 and 13
+        ('coco', 'm'): dict(box_AP=40.8, mask_AP=37.9),
+        ('coco', 'l'): dict(box_AP=42.2, mask_AP=39.1),
+        ('coco', 'l2'): dict(box_AP=44.6, mask_AP=41.1),
+        ('ade20k', 'm'): dict(mIoU=42.4),
+        ('ade20k', 'l'): dict(mIoU=44.5),
+        ('ade20k', 'l2'): dict(mIoU=46.2),
+    }
+    for name, file in PUBLISHED.items():
+        assert file.name == name
+        assert file.urls and all(url.startswith('https://') for url in file.urls)
+        assert len(file.urls) == 2 or name.endswith('.safetensors')
+        assert all(url.endswith((name, 'model.safetensors')) for url in file.urls)
+    assert len({url for file in PUBLISHED.values() for url in file.urls}) == 14 * 2 + 8
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    content = io.BytesIO()
+    torch.save(WEIGHTS, content)
+    with running(Server({'/mirror/w.pth': content.getvalue()})) as server:
+        yield server
+
+
+@pytest.fixture
+def published(server, monkeypatch):
+    urls = (f'{server.base_url}/releases/w.pth', f'{server.base_url}/mirror/w.pth')
+    file = Published('w.pth', 'imagenet', 'm', urls, False, {})
+    monkeypatch.setattr(checkpoint, 'PUBLISHED', {'w.pth': file})
+    return file
+
+
+def test_fetches_once_and_from_the_mirror(server, published, cache):
+    for source in ('w.pth', published.urls[0], published.urls[1]):
+        assert same(checkpoint.load(source), WEIGHTS)
+    assert server.requests == ['/releases/w.pth', '/mirror/w.pth']
+    assert (cache / 'w.pth').is_file()
+
+
+def test_fetches_any_url(server, cache):
+    assert same(checkpoint.load(f'{server.base_url}/mirror/w.pth'), WEIGHTS)
+    assert [path.name for path in cache.iterdir() if path.suffix == '.pth'] == ['w.pth']
+
+
+def test_takes_a_file_put_there_by_hand(server, published, cache):
+    cache.mkdir(parents=True)
+    torch.save({'b': torch.ones(1)}, cache / 'w.pth')
+    assert list(checkpoint.load('w.pth')) == ['b']
+    assert not server.requests
+
+
+def test_notices_that_a_fetched_file_has_changed(server, published, cache):
+    checkpoint.load('w.pth')
+    torch.save({'b': torch.ones(1)}, cache / 'w.pth')
+    with pytest.raises(OSError, match=r'w\.pth is not the file'):
+        checkpoint.load('w.pth')
+
+
+def test_a_file_that_cannot_be_fetched(server, published, cache):
+    server.content.clear()
+    with pytest.raises(FileNotFoundError) as caught:
+        checkpoint.load('w.pth')
+    message = str(caught.value)
+    for part in (*published.urls, str(cache / 'w.pth'), '--no-pretrained', '404'):
+        assert part in message
+    assert not (cache / 'w.pth').exists()
