@@ -1,0 +1,64 @@
+"""Where a data set should be, and what to tell a user who does not have it there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+
+from .sources import Source
+
+
+class DatasetError(ValueError):
+    """A data set is missing or not whole; the message says which path, what belongs there and where to get it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set should be, and so what to tell a user who does not have it there.
+
+    Attributes:
+        root: The config's data_root.
+        source: The data set; None for one of the user's own.
+    """
+
+    root: str = ''
+    source: Source | None = None
+
+    def missing(self, path: str) -> str:
+        """Text on a path that does not exist: how far it does, what is there instead, and the advice."""
+        path = os.path.abspath(path)
+        there = os.path.dirname(path)
+        while not os.path.isdir(there):
+            there = os.path.dirname(there)
+        wanted = os.path.relpath(path, there).split(os.sep)[0]
+        names = sorted(os.listdir(there))
+        near = difflib.get_close_matches(wanted, names, n=3)  # a slip of the fingers first
+        names = near + [name for name in names if name not in near]
+        holds = ', '.join(names[:5]) + (f' ... ({len(names)} in all)' if len(names) > 5 else '') if names else 'nothing'
+        return f'{path}\n{there} is there and holds {holds}.\n{self.advice(path)}'
+
+    def advice(self, wanted: str | None = None) -> str:
+        """What to do. `wanted` is the absolute path that was looked for: perhaps the root is one folder off."""
+        root = os.path.abspath(self.root)
+        if self.source is None:
+            return (
+                'The path is put together from data_root and ann_file or data_prefix of the config'
+                + (f' (data_root={self.root!r}).' if self.root else ' (data_root is not set).')
+                + ' Change it there, or move all of it with --data-root.'
+            )
+        lines = []
+        relative = os.path.relpath(wanted, root) if wanted else ''
+        if relative and not relative.startswith(os.pardir):
+            children = [entry.path for entry in os.scandir(root) if entry.is_dir()] if os.path.isdir(root) else []
+            for other in (*sorted(children), os.path.dirname(root)):
+                if os.path.exists(os.path.join(other, relative)):
+                    lines.append(f'It is in {other}: use that, {self.source.variable}={other} or --data-root {other}.')
+                    break
+        command = f'python tools/prepare_data.py {self.source.key} {self.root or self.source.default_root}'
+        lines.append(f'To download, complete and check {self.source.title} there ({self.source.page}): {command}')
+        lines.append(f'If you have it elsewhere: {self.source.variable}=FOLDER, or --data-root FOLDER.')
+        return '\n'.join(lines)
+
+
+ANYWHERE = Place()

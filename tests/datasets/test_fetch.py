@@ -1,0 +1,346 @@
+"""Downloading, unpacking and verifying small archives in the real ones' layout from a local server."""
+
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import types
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import mmiformer.datasets.fetch as fetch
+from mmiformer.datasets import DatasetError
+from mmiformer.datasets.fetch import prepare, unpack
+from mmiformer.datasets.sources import ADE20K, COCO, SOURCES
+from mmiformer.download import DownloadError
+from tests.http_server import Server, running
+
+REPO = Path(__file__).parents[2]
+TOOL = REPO / 'tools' / 'prepare_data.py'
+COUNTS = {'training': 5, 'validation': 2}
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def small(source):
+    """A data set of the same layout with COUNTS images, as (table, {path on the server: archive}, {file: content})."""
+    files = {}
+    for split in source.splits:
+        names = [f'{i:012d}' for i in range(COUNTS[split.name])]
+        files |= {f'{split.images}/{name}.jpg': f'{split.name} {name}'.encode() * 50 for name in names}
+        if split.annotations.endswith('.json'):
+            images = [dict(id=i, file_name=f'{name}.jpg') for i, name in enumerate(names)]
+            content = dict(images=images, annotations=[dict(id=1)], categories=[dict(id=1, name='cat')])
+            files[split.annotations] = json.dumps(content).encode()
+        else:
+            files |= {f'{split.annotations}/{name}.png': b'label' for name in names}
+    archives, served = [], {}
+    for archive in source.archives:
+        folders = {pattern.rsplit('/', 1)[0] for pattern in archive.holds}
+        members = {archive.strip + name: text for name, text in files.items() if name.rsplit('/', 1)[0] in folders}
+        holds = {
+            p: n if n == 1 else COUNTS['training' if 'train' in p else 'validation'] for p, n in archive.holds.items()
+        }
+        content = served[f'/{archive.path}'] = zipped(members)
+        archives.append(replace(archive, size=len(content), unpacked=10_000, holds=holds, sha256=None))
+    splits = tuple(replace(split, count=COUNTS[split.name]) for split in source.splits)
+    return replace(source, archives=tuple(archives), splits=splits), served, files
+
+
+@pytest.fixture(params=[COCO, ADE20K], ids=['coco', 'ade20k'])
+def case(request):
+    source, served, files = small(request.param)
+    with running(Server(served)) as server:
+        yield types.SimpleNamespace(source=replace(source, base_url=server.base_url), server=server, files=files)
+
+
+@pytest.fixture
+def coco():
+    source, served, files = small(COCO)
+    with running(Server(served)) as server:
+        yield types.SimpleNamespace(source=replace(source, base_url=server.base_url), server=server, files=files)
+
+
+def contents(root):
+    """{file: content} of the data set, archives and their hashes aside."""
+    paths = [path for path in root.rglob('*') if path.is_file() and '.zip' not in path.name]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_fetches_unpacks_verifies_and_is_done(case, tmp_path, capsys):
+    root = tmp_path / 'new' / 'root'
+    assert prepare(case.source, root) == COUNTS
+    assert contents(root) == case.files
+    assert case.server.requests == [f'/{archive.path}' for archive in case.source.archives]
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    capsys.readouterr()
+    assert prepare(case.source, root) == COUNTS
+    assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == stamps
+    assert len(case.server.requests) == len(case.source.archives)
+    assert capsys.readouterr() == ('', '')
+
+
+def test_archives_are_removed_when_asked(case, tmp_path):
+    prepare(case.source, tmp_path, remove_archives=True)
+    assert contents(tmp_path) == case.files
+    assert not list(tmp_path.glob('*.zip*'))
+    assert prepare(case.source, tmp_path, remove_archives=True) == COUNTS
+    assert len(case.server.requests) == len(case.source.archives)  # nothing was asked for again
+
+
+def test_archives_that_are_there_are_taken(case, tmp_path):
+    for archive in case.source.archives:
+        (tmp_path / archive.name).write_bytes(case.server.content[f'/{archive.path}'])
+    assert prepare(case.source, tmp_path) == COUNTS
+    assert case.server.requests == []
+
+
+def test_missing_files_come_back(case, tmp_path):
+    prepare(case.source, tmp_path)
+    name = next(iter(case.files))
+    (tmp_path / name).unlink()
+    assert prepare(case.source, tmp_path) == COUNTS  # from the archive
+    assert contents(tmp_path) == case.files
+    for archive in case.source.archives:
+        (tmp_path / archive.name).unlink()
+    (tmp_path / name).unlink()
+    case.server.requests.clear()
+    assert prepare(case.source, tmp_path) == COUNTS  # from the server, only the archive it is in
+    assert contents(tmp_path) == case.files
+    assert len(case.server.requests) == 1
+
+
+def test_files_that_somebody_unpacked_half_are_repaired(case, tmp_path):
+    prepare(case.source, tmp_path)
+    for name, content in list(case.files.items())[::2]:
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    assert prepare(case.source, tmp_path) == COUNTS
+    assert contents(tmp_path) == case.files
+
+
+def test_validation_alone(coco, tmp_path):
+    assert prepare(coco.source, tmp_path, val_only=True) == {'validation': 2}
+    assert not any('train2017' in path for path in coco.server.requests)
+    assert prepare(coco.source, tmp_path) == COUNTS
+    assert contents(tmp_path) == coco.files
+
+
+def test_broken_connection_on_the_way(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmiformer.download.RETRY_DELAY', 0.0)
+    coco.server.break_after = [100, 200, 100]
+    assert prepare(coco.source, tmp_path) == COUNTS
+    assert contents(tmp_path) == coco.files
+    assert 'bytes=100-' in coco.server.ranges
+
+
+def test_something_else_than_the_archive(coco, tmp_path):
+    coco.server.content = dict.fromkeys(coco.server.content, b'<html>Please log in</html>')
+    with pytest.raises(DownloadError, match='the server has 26 bytes under this URL, not the expected'):
+        prepare(coco.source, tmp_path)
+    coco.server.content = {}
+    with pytest.raises(DownloadError, match='404'):
+        prepare(coco.source, tmp_path)
+    assert contents(tmp_path) == {}
+
+
+def test_truncated_archive_of_the_user(coco, tmp_path):
+    archive = coco.source.archives[0]
+    (tmp_path / archive.name).write_bytes(coco.server.content[f'/{archive.path}'][:-10])
+    with pytest.raises(DownloadError, match=f'{archive.size - 10} bytes instead of {archive.size}. Delete it'):
+        prepare(coco.source, tmp_path)
+    assert (tmp_path / archive.name).exists()  # the user's to delete
+    (tmp_path / archive.name).unlink()
+    assert prepare(coco.source, tmp_path) == COUNTS
+
+
+def test_damaged_archive(tmp_path):
+    content = bytearray(zipped({'a.txt': b'a' * 100, 'b.txt': b'b' * 100}))
+    content[content.index(b'b' * 100) + 50] ^= 1
+    (tmp_path / 'x.zip').write_bytes(content)
+    with pytest.raises(DatasetError, match=r"Bad CRC-32 for file 'b.txt'. Delete it"):
+        unpack(tmp_path / 'x.zip', tmp_path / 'root')
+    assert contents(tmp_path / 'root') == {'a.txt': b'a' * 100}  # not a trace of b
+    (tmp_path / 'x.zip').write_bytes(content[:-30])
+    with pytest.raises(DatasetError, match='not a whole zip archive'):
+        unpack(tmp_path / 'x.zip', tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name', ['../out.txt', 'a/../../out.txt', '/out.txt', 'C:/out.txt', 'a\\..\\out.txt', 'a//b.txt']
+)
+def test_names_that_lead_out_of_the_root(tmp_path, name):
+    info = zipfile.ZipInfo('placeholder')
+    info.filename = name  # as a hostile archive has it
+    with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
+        file.writestr('good.txt', 'good')
+        file.writestr(info, 'bad')
+    with pytest.raises(DatasetError, match='is not to be trusted(.|\n)*Nothing was unpacked'):
+        unpack(tmp_path / 'x.zip', tmp_path / 'root')
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['x.zip']
+
+
+def test_links_in_an_archive(tmp_path):
+    info = zipfile.ZipInfo('link')
+    info.create_system = 3
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
+        file.writestr(info, '/etc')
+    with pytest.raises(DatasetError, match='is not to be trusted'):
+        unpack(tmp_path / 'x.zip', tmp_path / 'root')
+
+
+def test_interrupted_in_the_middle_of_a_file(coco, tmp_path, monkeypatch):
+    real_copy, copied = fetch.shutil.copyfileobj, []
+
+    def copy(source, target, length):
+        copied.append(target.name)
+        if len(copied) == 4:
+            target.write(source.read(20))
+            raise KeyboardInterrupt
+        real_copy(source, target, length)
+
+    monkeypatch.setattr(fetch.shutil, 'copyfileobj', copy)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(coco.source, tmp_path)
+    half = contents(tmp_path)
+    assert len(half) == 3 and half.items() <= coco.files.items()  # three whole files and nothing else
+    assert prepare(coco.source, tmp_path) == COUNTS
+    assert contents(tmp_path) == coco.files
+    assert len(copied) == 4 + len(coco.files) - 3  # none was unpacked twice
+
+
+def test_disc_too_small(coco, tmp_path, monkeypatch):
+    usage = types.SimpleNamespace(free=12_345)
+    monkeypatch.setattr(fetch.shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(DatasetError, match=r'needs about 3\d\.\d kB more in .* and 12.3 kB are free'):
+        prepare(coco.source, tmp_path)
+    assert coco.server.requests == []
+    usage.free = 10**9
+    prepare(coco.source, tmp_path)
+    usage.free = 0
+    assert prepare(coco.source, tmp_path) == COUNTS  # nothing more is needed
+
+
+def test_a_folder_that_cannot_be_written(coco, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(DatasetError, match='cannot be written to .*file'):
+        prepare(coco.source, tmp_path / 'file')
+    (tmp_path / 'val2017').write_text('a file where a folder should be')
+    with pytest.raises(DatasetError, match='cannot be written to(.|\n)*val2017'):
+        prepare(coco.source, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_read_only_folder(coco, tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(DownloadError, match='Permission denied(.|\n)*path that can be written'):
+            prepare(coco.source, tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_another_number_of_images_than_the_data_set_has(coco, tmp_path):
+    prepare(coco.source, tmp_path)
+    splits = tuple(replace(split, count=split.count + 1) for split in coco.source.splits)
+    with pytest.raises(DatasetError, match='has 5 training images, COCO 2017 has 6'):
+        prepare(replace(coco.source, splits=splits), tmp_path)
+
+
+def test_the_tables_agree_with_themselves():
+    assert set(SOURCES) == {'coco', 'ade20k'}
+    for source in SOURCES.values():
+        holds = {pattern: n for archive in source.archives for pattern, n in archive.holds.items()}
+        for split in source.splits:
+            assert holds[f'{split.images}/*.jpg'] == split.count
+            assert split.annotations in holds or holds[f'{split.annotations}/*.png'] == split.count
+    assert [split.count for split in COCO.splits] == [118287, 5000]
+    assert [split.count for split in ADE20K.splits] == [20210, 2000]
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+def run_tool(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['prepare_data.py', *map(str, arguments)])
+    code = 0
+    try:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    except SystemExit as error:
+        code = error.code
+    return code, capsys.readouterr().out
+
+
+def test_command_line(case, tmp_path, monkeypatch, capsys):
+    source = replace(case.source, base_url='http://no-such-host.invalid')
+    monkeypatch.setitem(SOURCES, source.key, source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(source.variable, raising=False)
+    options = '--base-url', f'{case.server.base_url}/'
+    code, output = run_tool(monkeypatch, capsys, source.key, *options)
+    assert code == 0 and 'complete: 5 training images, 2 validation images' in output and 'export' not in output
+    assert contents(tmp_path / source.default_root) == case.files
+    code, output = run_tool(monkeypatch, capsys, source.key, tmp_path / 'other', *options)
+    assert code == 0 and f'export {source.variable}={tmp_path}/other' in output
+    monkeypatch.setenv(source.variable, str(tmp_path / 'third'))
+    code, output = run_tool(monkeypatch, capsys, source.key, *options)
+    assert code == 0 and 'export' not in output and contents(tmp_path / 'third') == case.files
+
+
+def test_command_line_errors(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(SOURCES, case.source.key, case.source)
+    code, _ = run_tool(monkeypatch, capsys, case.source.key, tmp_path, '--base-url', f'{case.server.base_url}/wrong')
+    assert code.startswith('error: Cannot download') and '404' in code
+    code, _ = run_tool(monkeypatch, capsys, 'cocoa')
+    assert code == 2
+
+
+def test_ade_root_one_folder_too_high(tmp_path):
+    source, _, _ = small(ADE20K)
+    (tmp_path / 'ADEChallengeData2016').mkdir()
+    with pytest.raises(DatasetError, match='one folder too high: name .*ADEChallengeData2016'):
+        prepare(source, tmp_path)
+
+
+def test_ctrl_c_while_unpacking(coco, tmp_path):
+    """The command itself, stopped by the signal that a terminal sends."""
+    code = (
+        'import runpy, sys, time\n'
+        'import mmiformer.datasets.fetch as fetch\n'
+        'from mmiformer.datasets.sources import SOURCES, Archive, Source, Split\n'
+        f'SOURCES["coco"] = {coco.source!r}\n'
+        'real = fetch.shutil.copyfileobj\n'
+        'def slow(source, target, length):\n'
+        '    target.write(source.read(10))\n'
+        '    time.sleep(0.3)\n'
+        '    real(source, target, length)\n'
+        'fetch.shutil.copyfileobj = slow\n'
+        f'sys.argv = ["prepare_data.py", "coco", {str(tmp_path / "coco")!r}]\n'
+        f'runpy.run_path({str(TOOL)!r}, run_name="__main__")\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / 'coco').glob('val2017/*.jpg')) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert 'run the same command again' in errors and 'Traceback' not in errors
+    half = contents(tmp_path / 'coco')
+    assert 0 < len(half) < len(coco.files) and half.items() <= coco.files.items()
+    assert prepare(coco.source, tmp_path / 'coco') == COUNTS
+    assert contents(tmp_path / 'coco') == coco.files
