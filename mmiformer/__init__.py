@@ -14,4 +14,6 @@ if find_spec('mmengine') is None:
         '(the original packages, torch 2.1).'
     )
 
-__all__ = ['__version__']
+from .hub import get_config  # noqa: E402, after the check above
+
+__all__ = ['__version__', 'get_config']

@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/sem_fpn_iformer.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/40k.py',
+    '../_base_/mmseg_runtime.py',
+]
+# No distilled weights and no dense result were released for T.
+checkpoint = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9/iFormer_t.pth'
+
+model = dict(
+    backbone=dict(arch='t', init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(in_channels=[32, 64, 128, 256]),  # Table 15
+)

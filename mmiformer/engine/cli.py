@@ -1,0 +1,54 @@
+"""What the command lines have in common: their options, and how they end."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from .config import KeyValues
+from .launch import LAUNCHERS
+
+
+def make_parser(description: str) -> ArgumentParser:
+    """A parser with the options that training and testing share."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of mmdet or mmseg')
+    parser.add_argument('--work-dir', metavar='DIR', help='where logs go (default: below work_dirs/, by the config)')
+    parser.add_argument(
+        '--data-root', metavar='DIR', help='where the data is; stronger than the variables COCO_ROOT and ADE_ROOT'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValues,
+        metavar='KEY=VALUE',
+        help='changes of the config, such as train_dataloader.batch_size=4 model.test_cfg.rcnn.score_thr=0.1',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started several processes')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle whatever a checkpoint holds; a checkpoint of a stranger can then run any code here',
+    )
+    return parser
+
+
+# What the preparation of a run raises for what its user got wrong.
+USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
+
+
+@contextmanager
+def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """End the program with the message of an error of these kinds, and no traceback: it is the user's to mend."""
+    try:
+        yield
+    except kinds as error:
+        sys.exit(f'error: {error}')
+
+
+def interrupted(advice: str) -> NoReturn:
+    """End the program after Ctrl-C as shells expect it, with exit code 130."""
+    print(f'\nstopped: {advice}', file=sys.stderr)
+    sys.exit(130)

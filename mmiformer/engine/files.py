@@ -1,0 +1,116 @@
+"""Finding what to predict, and the folder that the results go to."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image or a video.
+
+    Attributes:
+        root: The deepest folder that holds all the sources of a run.
+        file: The file, relative to `root`.
+        name: What its results are called, without their ending: unique in the run, with the subfolders of `file`.
+    """
+
+    root: Path
+    file: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.file
+
+    @property
+    def is_video(self) -> bool:
+        return self.file.suffix.lower() in VIDEOS
+
+
+def find_sources(given: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+    """The images and videos that a command line means, each of them once.
+
+    Args:
+        given: Files; folders, whose images and videos count at any depth; or glob patterns. Of folders and patterns
+            whatever is neither image nor video is left aside, and so is what lies in hidden folders.
+        leave_out: A folder that is not looked into when others are: that of the results.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no image and no video in it.
+        ValueError: A file is neither image nor video, by its ending.
+    """
+    files: dict[Path, None] = {}  # a set that keeps the order
+    for item in given:
+        files.update(dict.fromkeys(_expand(item, leave_out)))
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    relative = [file.relative_to(root) for file in files]
+    return [Source(root, file, name) for file, name in zip(relative, _names(relative), strict=True)]
+
+
+def _expand(item: str, leave_out: Path | None) -> list[Path]:
+    path = Path(os.path.abspath(os.path.expanduser(item)))
+    if path.is_file():
+        if not _is_known(path):
+            raise ValueError(
+                f'{item} is neither an image ({" ".join(IMAGES)}) nor a video ({" ".join(VIDEOS)}) by its ending'
+            )
+        return [path]
+    if path.is_dir():
+        found = list(_walk(path, leave_out and Path(os.path.abspath(leave_out))))
+        what = f'{item} holds'
+    elif glob.has_magic(item):
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if _is_known(Path(name)))
+        what = f'{item} matches'
+    else:
+        raise FileNotFoundError(f'{item}: there is no such file or folder')
+    if not found:
+        raise FileNotFoundError(f'{what} no image ({" ".join(IMAGES)}) and no video ({" ".join(VIDEOS)})')
+    return found
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES + VIDEOS
+
+
+def _walk(folder: Path, leave_out: Path | None) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(place, f) != leave_out)
+        for file in sorted(files):
+            if not file.startswith('.') and _is_known(Path(file)):
+                yield Path(place, file)
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """The files without their endings, except where two would then be called the same."""
+    names = [str(file.with_suffix('')) for file in files]
+    while repeated := {name for name, times in Counter(names).items() if times > 1}:
+        names = [str(file) if name in repeated else name for file, name in zip(files, names, strict=True)]
+    return names
+
+
+def check_folder(folder: str | os.PathLike, overwrite: bool = False) -> Path:
+    """See that results do not fall among other files unless that is wanted; nothing is made yet.
+
+    Args:
+        folder: The folder for the results, which need not be there.
+        overwrite: Take a folder that holds something too. Its files of the same names will be replaced.
+
+    Raises:
+        FileExistsError: The folder holds something and `overwrite` is False.
+        NotADirectoryError: It is a file.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f'--out {folder} is a file; results go to a folder')
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f'--out {folder} is there and not empty. Give another folder, or --overwrite to replace what is in it'
+        )
+    return folder

@@ -1,0 +1,153 @@
+"""Joining the processes of a run, and what several of them need where there is no GPU."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from time import time
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
+from mmengine.utils.dl_utils import set_multi_processing
+
+# What started the processes -> the variables in which it tells each one its number, how many there are, and its number
+# on its machine.
+LAUNCHERS = {
+    'none': (),
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> list[str]:
+    """Join this process with the others that `launcher` started, before the Runner would.
+
+    So that the number of processes is known, and one seed can be settled among them, before anything is built.
+
+    Args:
+        cfg: The config; its `launcher` is set, and without a GPU what :func:`fit_to_cpu` changes.
+        launcher: One of `LAUNCHERS`; 'none' for a single process.
+        local_rank: This process's number on its machine, where the launcher does not set `LOCAL_RANK`.
+
+    Returns:
+        What was changed in the config that its user should know.
+
+    Raises:
+        ValueError: `launcher` did not start this process, or it finds no GPU of its own.
+        ConnectionError: The processes do not find each other.
+    """
+    cfg.launcher = launcher
+    if launcher == 'pytorch':
+        os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    _, local_rank = _read_numbers(launcher)
+    if launcher == 'none' or is_distributed():
+        return []
+    dist_cfg = {'backend': 'nccl', **cfg.get('env_cfg', {}).get('dist_cfg', {})}
+    on_cpu = get_device() == 'cpu'
+    if on_cpu:
+        _check_cpu(launcher, dist_cfg['backend'])
+    elif torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f'process {local_rank} of this machine (from 0) has no GPU: torch finds {torch.cuda.device_count()}, with '
+            f'CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "")!r}. Start one process for each GPU'
+        )
+    set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}), distributed=True)
+    try:
+        if on_cpu:  # MMEngine's own would call torch.cuda.set_device
+            limit = dist_cfg.get('timeout')
+            torch.distributed.init_process_group('gloo', timeout=limit and timedelta(seconds=limit))
+        else:
+            os.environ['LOCAL_RANK'] = str(local_rank)  # the Runner reads it, and MMEngine's MPI launcher does not set it
+            init_dist(launcher, **dist_cfg)
+    except RuntimeError as error:
+        where = ':'.join(os.environ.get(name, '?') for name in ('MASTER_ADDR', 'MASTER_PORT'))
+        raise ConnectionError(
+            f'the processes do not find each other at {where}: {str(error).splitlines()[0]}. '
+            'On every machine MASTER_ADDR must be the address of the first one, and PORT a free port there'
+        ) from error
+    return fit_to_cpu(cfg) if on_cpu else []
+
+
+def _read_numbers(launcher: str) -> tuple[int, int]:
+    """The number of processes and this one's on its machine, as the launcher tells them."""
+    if launcher == 'none':
+        size = int(os.environ.get('WORLD_SIZE', 1))
+        if size > 1:
+            raise ValueError(
+                f'torchrun started {size} processes (WORLD_SIZE), of which each would do the whole work alone: '
+                'add --launcher pytorch, as tools/dist_train.sh does'
+            )
+        return size, 0
+    missing = [name for name in LAUNCHERS[launcher] if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher} did not start this process: {", ".join(missing)} not set. '
+            'Use tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh, which give this option themselves'
+        )
+    _, size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[launcher])
+    return size, local_rank
+
+
+def _check_cpu(launcher: str, backend: str) -> None:
+    """See that several processes on the CPU are meant, and can be started so."""
+    if launcher != 'pytorch':
+        raise ValueError(f'--launcher {launcher} needs GPUs, and torch finds none; on the CPU use tools/dist_train.sh')
+    built_for_gpu = torch.version.cuda or torch.version.hip
+    if built_for_gpu and backend != 'gloo':
+        raise ValueError(
+            'torch finds no GPU, with '
+            f'CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "")!r}. If several processes on the CPU '
+            'are meant, add --cfg-options env_cfg.dist_cfg.backend=gloo'
+        )
+
+
+def fit_to_cpu(cfg: Config) -> list[str]:
+    """Make a config run in several processes on the CPU, in place.
+
+    MMEngine gives DistributedDataParallel a GPU, and torch has no SyncBN for the CPU.
+
+    Args:
+        cfg: The config; its `model_wrapper_cfg` and the norm layers of its `model` change.
+
+    Returns:
+        What its user should know.
+    """
+    cfg.env_cfg = {**cfg.get('env_cfg', {})}
+    cfg.env_cfg.dist_cfg = {**cfg.env_cfg.get('dist_cfg', {}), 'backend': 'gloo'}
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+    cfg.pop('sync_bn', None)
+    synced = [node for node in _nodes(cfg.model) if node.get('type') in ('SyncBN', 'MMSyncBN')]
+    for node in synced:
+        node['type'] = 'BN'
+    if not synced:
+        return []
+    return ['SyncBN does not run on the CPU: it became BN, which norms the images of each process alone.']
+
+
+def _nodes(config: object) -> Iterator[dict]:
+    """The dict `config` and all dicts in it."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for item in config:
+            yield from _nodes(item)
+
+
+def tell_torchrun(reason: str) -> None:
+    """Leave the reason for which this process ends where torchrun's summary, the end of its output, takes it from.
+
+    Does nothing in a process that torchrun did not start.
+    """
+    if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
+        # The format of torch's own ErrorHandler, which would write a traceback.
+        Path(file).write_text(json.dumps(dict(message=dict(message=reason, extraInfo=dict(timestamp=str(int(time())))))))

@@ -1,0 +1,60 @@
+"""Drawing predictions and annotations with the toolboxes' visualisers."""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import numpy as np
+from mmengine.structures import BaseDataElement, InstanceData
+
+Colour = Sequence[int]
+
+
+class Painter:
+    """Draws on images in BGR, as OpenCV reads and writes them, where the visualisers want and give RGB.
+
+    Args:
+        scope: The toolbox, 'mmdet' or 'mmseg'.
+        classes: Names.
+        palette: A colour (R, G, B), 0 to 255, for each class.
+    """
+
+    def __init__(self, scope: str, classes: Sequence[str], palette: Sequence[Colour]):
+        kind = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}[scope]
+        self.detects = scope == 'mmdet'
+        # No backends: nothing is written or sent anywhere unless the tools do it.
+        self.visualizer = getattr(import_module(f'{scope}.visualization'), kind)(alpha=0.6)
+        # A tuple would be taken for one colour.
+        self.meta = dict(classes=list(classes), palette=[tuple(colour) for colour in palette])
+
+    def predictions(self, image: np.ndarray, sample: BaseDataElement, score_thr: float) -> np.ndarray:
+        """Draw a prediction: boxes and masks from a score on, or the segmentation.
+
+        Args:
+            image: (H, W, 3), BGR, 0 to 255.
+            sample: What the model returns.
+            score_thr: The score, 0 to 1, above which a detection is drawn.
+
+        Returns:
+            (H, W, 3), BGR, uint8.
+        """
+        return self._draw(image, sample, draw_gt=False, **(dict(pred_score_thr=score_thr) if self.detects else {}))
+
+    def annotations(self, image: np.ndarray, sample: BaseDataElement) -> np.ndarray:
+        """Draw the annotations of a sample; arguments and result as for :meth:`predictions`."""
+        truth = sample.get('gt_instances')
+        if truth is not None and 'masks' in truth:  # in case they are not padded with the image
+            fields = {**dict(truth.items()), 'masks': truth.masks.pad(image.shape[:2])}
+            sample.gt_instances = InstanceData(**fields)
+        return self._draw(image, sample, draw_pred=False)
+
+    def _draw(self, image: np.ndarray, sample: BaseDataElement, **options) -> np.ndarray:
+        # Each time, since mmseg's inferencer changes it.
+        self.visualizer.dataset_meta = self.meta
+        # mmdet jitters the colours of masks by NumPy's global generator: here the same from run to run.
+        state = np.random.get_state()
+        np.random.seed(0)
+        try:
+            self.visualizer.add_datasample('picture', np.ascontiguousarray(image[..., ::-1]), sample, **options)
+        finally:
+            np.random.set_state(state)
+        return np.ascontiguousarray(self.visualizer.get_image()[..., ::-1])

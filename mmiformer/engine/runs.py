@@ -1,0 +1,86 @@
+"""Where a run lives on disk: its work directory, and the checkpoint that it resumes from."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..checkpoint import load, locate
+
+
+def set_work_dir(cfg: Config, asked: str | None, *below: str) -> Path:
+    """Write a run's directory into its config: the one asked for, else the config's, else work_dirs/NAME_OF_CONFIG.
+
+    Args:
+        cfg: The config, changed in place.
+        asked: The directory of the command line.
+        below: Subdirectories that are appended to a directory that was not asked for.
+
+    Raises:
+        NotADirectoryError: Something else has that name.
+    """
+    if asked:
+        work_dir = Path(asked).expanduser()
+    else:
+        work_dir = Path(cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem), *below)
+    if work_dir.exists() and not work_dir.is_dir():
+        raise NotADirectoryError(f'work directory {work_dir} is a file')
+    cfg.work_dir = str(work_dir)
+    return work_dir
+
+
+def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
+    """The checkpoint to resume from.
+
+    Args:
+        resume: None for a new run; 'auto' for the last checkpoint in `work_dir`, if there is one; or a checkpoint.
+        work_dir: The run's directory.
+
+    Returns:
+        The file, or None where there is nothing to resume.
+
+    Raises:
+        FileNotFoundError: The checkpoint, or the one that `work_dir` names as its last, is not there.
+        FileExistsError: A new run would write over the checkpoints that are in `work_dir`.
+    """
+    if resume not in (None, 'auto'):
+        return locate(resume)
+    record = work_dir / 'last_checkpoint'
+    if resume == 'auto' and record.is_file():
+        last = Path(record.read_text().strip())
+        # The record is an absolute path; the run may have been moved since.
+        for path in (work_dir / last.name, last):
+            if path.is_file():
+                return path
+        raise FileNotFoundError(f'--resume: {record} names {last}, which is not there; name another with --resume PATH')
+    there = sorted(path.name for path in work_dir.glob('*.pth'))
+    if there:
+        raise FileExistsError(
+            f'{work_dir} holds the checkpoints of another run ({", ".join(there[:3])}{", ..." if there[3:] else ""}), '
+            'which this one would write over. Continue that run with --resume, give another --work-dir, or remove them'
+        )
+    return None
+
+
+def read_checkpoint(source: str | Path, trust: bool = False) -> dict:
+    """Read the checkpoint of a whole detector or segmentor.
+
+    Args:
+        source: As for `checkpoint.load`.
+        trust: As for `checkpoint.load`.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It cannot be read safely, or holds no whole model.
+    """
+    checkpoint = load(source, trust=trust)
+    if 'state_dict' not in checkpoint:
+        raise ValueError(
+            f'{source} is no checkpoint of a detector or segmentor: it has no state_dict, but '
+            f"{_first_keys(checkpoint)}. Weights of a backbone belong into the config's model.backbone.init_cfg"
+        )
+    return checkpoint
+
+
+def _first_keys(checkpoint: dict) -> str:
+    keys = list(map(str, checkpoint))
+    return ', '.join(keys[:4]) + (', ...' if keys[4:] else '')

@@ -1,0 +1,51 @@
+"""The project's configs by name, from a checkout and from an installed wheel alike."""
+
+from pathlib import Path
+
+from mmengine import Config
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """Folder of the project's configs: `.mim/configs` of an installed wheel, `configs` of a checkout.
+
+    Raises:
+        FileNotFoundError: if the package was copied somewhere without its configs.
+    """
+    choices = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')
+    for choice in choices:
+        if (choice / '_base_').is_dir():
+            return choice
+    raise FileNotFoundError(
+        f"mmiformer's configs are neither in {choices[0]} (wheel) nor in {choices[1]} (checkout). "
+        'Install the package from its checkout: `pip install .` or `pip install -e .`.'
+    )
+
+
+def get_config(name: str) -> Config:
+    """One of the project's configs, ready for MMEngine's `Runner`.
+
+    Args:
+        name (str): path below the folder of configs, with or without `.py`.
+
+    Returns:
+        mmengine.Config: the config with its bases merged in.
+
+    Raises:
+        ValueError: if there is no such config; the message lists those that there are.
+
+    Example:
+        >>> from mmiformer import get_config
+        >>> get_config('mask_rcnn/iformer_m_1x').model.backbone.type
+        'mmiformer.IFormer'
+    """
+    root = config_dir()
+    names = sorted(
+        path.relative_to(root).with_suffix('').as_posix()
+        for path in root.rglob('*.py')
+        if '_base_' not in path.relative_to(root).parts
+    )
+    if str(name).removesuffix('.py') not in names:
+        raise ValueError(f'there is no config {name!r} in {root}; there are: {", ".join(names)}')
+    return Config.fromfile(root / f'{str(name).removesuffix(".py")}.py')

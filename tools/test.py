@@ -1,0 +1,111 @@
+"""Evaluate a checkpoint: MMEngine's Runner on a config of mmdet or mmseg, ending with one table.
+
+python tools/test.py configs/mask_rcnn/iformer_m_1x.py iFormer_m_epoch_12.pth --out result.json
+python tools/test.py configs/sem_fpn/iformer_m_40k.py work_dirs/iformer_m_40k/iter_40000.pth --per-class
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmiformer import checkpoint
+from mmiformer.datasets import check_dataset
+from mmiformer.engine.cli import USER_ERRORS, interrupted, make_parser, plain_errors
+from mmiformer.engine.config import (
+    evaluators,
+    fit_workers,
+    import_toolbox,
+    merge_options,
+    read_config,
+    set_data_root,
+)
+from mmiformer.engine.evaluation import TEST, dump_results, figures_by_class, keep_classes
+from mmiformer.engine.launch import join_processes
+from mmiformer.engine.report import format_classes, format_table, nothing_detected, summarise, write_json
+from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
+from mmiformer.engine.runs import read_checkpoint, set_work_dir
+
+
+def parse_args() -> Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        'checkpoint', help='a file, a URL, or the name of a published one such as iFormer_m_epoch_12.pth'
+    )
+    parser.add_argument('--out', metavar='FILE', type=Path, help='write the figures as JSON')
+    parser.add_argument(
+        '--dump', metavar='DIR', help="write the results: detections in COCO's format, segmentations as label PNGs"
+    )
+    parser.add_argument('--per-class', action='store_true', help='segmentation: also the figures by class')
+    return parser.parse_args()
+
+
+def prepare(args: Namespace) -> tuple[Config, dict, list[str]]:
+    """The config as the options change it, the checkpoint, and what the log should say."""
+    cfg = read_config(args.config)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    notes = merge_options(cfg, args.cfg_options)
+    fit_workers(cfg)
+    set_work_dir(cfg, args.work_dir, 'test')  # beside a training run of the same config, not over its records
+    if args.out:
+        args.out = args.out.expanduser()
+        if args.out.suffix != '.json':
+            raise ValueError(f'--out {args.out}: the figures are written as JSON, so give a name that ends in .json')
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    tested = read_checkpoint(args.checkpoint, args.trust_checkpoint)
+    cfg.load_from, cfg.resume = str(args.checkpoint), False
+    import_toolbox(cfg)
+    check_dataset(cfg.test_dataloader.dataset)
+    if args.per_class:
+        keep_classes(cfg)
+    if args.dump:
+        dump_results(cfg, args.dump)
+    checkpoint.use_in_mmengine(args.trust_checkpoint)
+    join_processes(cfg, args.launcher, args.local_rank)
+    return cfg, tested, notes
+
+
+def main() -> None:
+    args = parse_args()
+    with plain_errors(*USER_ERRORS):
+        cfg, tested, notes = prepare(args)
+    runner = WholeRunner.from_cfg(cfg)
+    runner.whole = tested
+    for note in notes:
+        runner.logger.warning(note)
+    try:
+        with plain_errors(CheckpointMismatch):
+            metrics = runner.test()
+    except KeyboardInterrupt:
+        interrupted('nothing was measured')
+    if is_main_process():
+        report(args, cfg, runner, metrics)
+
+
+def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> None:
+    """Print the table, and write it where asked."""
+    coco = [
+        metric for metric in evaluators(cfg, TEST) if metric['type'] == 'CocoMetric' and not metric.get('format_only')
+    ]
+    if coco and not metrics:
+        runner.logger.warning('There is no detection in any image, so every AP is 0.')
+        metrics = nothing_detected(coco[0]['metric'])
+    summary = summarise(metrics)
+    content = dict(config=args.config, checkpoint=str(args.checkpoint), images=len(runner.test_dataloader.dataset))
+    content['percent'] = summary
+    print(f'\n{args.checkpoint} on {content["images"]} images')
+    if args.per_class:
+        content['classes'] = figures_by_class(runner)
+        print(format_classes(content['classes']) + '\n')
+    print(format_table(summary))
+    if args.out:
+        write_json(args.out, content)
+        print(f'written to {args.out}')
+    if args.dump:
+        print(f'results are in {args.dump}')
+
+
+if __name__ == '__main__':
+    main()
