@@ -1,0 +1,31 @@
+# PYTHON=       interpreter for .venv (default: that of an existing .venv, else python3)
+# DEVICE=       cpu or cuda, the torch build (default: that of an existing .venv, else cuda where a driver answers)
+# TORCH_INDEX=  package index to take torch from besides pip's own settings
+# FIND_LINKS=  folder or page of further wheels, besides pip's own settings
+# ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x'
+
+BASE_PYTHON := $(or $(PYTHON),python3)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format
+
+help: ## show this list
+	@sed -n 's/^# \([A-Z_]*=.*\)/  \1/p; s/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## make .venv with the pinned stack and this package, and check it
+	@'$(BASE_PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { \
+		echo "setup: '$(BASE_PYTHON)' does not run or is too old; name another Python: make setup PYTHON=/usr/bin/python3.11" >&2; \
+		exit 1; }
+	@'$(BASE_PYTHON)' tools/setup_env.py --python '$(PYTHON)' --device '$(DEVICE)' \
+		--torch-index '$(TORCH_INDEX)' --find-links '$(FIND_LINKS)'
+
+test: setup ## run the whole test suite
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: setup ## check format and lint with ruff
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+format: setup ## let ruff format the code and fix what it can
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
