@@ -1,4 +1,4 @@
-"""timm's iFormer, run in a process of its own: `python -m tests.witness MODEL IN OUT`.
+"""timm's iFormer, run in a process of its own: `python -m tests.witness IN OUT`.
 
 timm needs torchvision, and on CPU-only torch that is imported only once the operators that it looks for have been
 declared. MMEngine's Runner fails where torchvision is half there, so both live in a folder of their own, `witness` in
@@ -34,34 +34,35 @@ def import_timm():
     return timm
 
 
-def ask(model: str, inputs: dict, folder: Path) -> dict:
-    """What timm's `model` makes of `inputs`: `weights` in timm's layout, and an `image`.
+def ask(models: dict[str, dict], image: torch.Tensor, folder: Path) -> dict[str, dict]:
+    """What timm's models make of an image.
 
     Args:
-        model: timm's name of the model.
-        inputs: `dict(weights={key: tensor}, image=...)`.
+        models: {timm's name of a model: its weights in timm's layout}.
+        image: The batch (B, 3, H, W).
         folder: For the files by which the processes talk.
 
     Returns:
-        `dict(logits=..., maps=[...], keys=[...], version=...)`: outputs in evaluation, and the model's keys.
+        {name: dict(logits=..., maps=[...], keys=[...])}: outputs in evaluation, and the model's keys.
     """
     assert FOLDER.is_dir(), f'{FOLDER} is missing: `make setup` installs requirements/witness.txt there'
-    torch.save(inputs, folder / 'in.pth')
-    command = [sys.executable, '-m', 'tests.witness', model, str(folder / 'in.pth'), str(folder / 'out.pth')]
+    torch.save(dict(models=models, image=image), folder / 'in.pth')
+    command = [sys.executable, '-m', 'tests.witness', str(folder / 'in.pth'), str(folder / 'out.pth')]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return torch.load(folder / 'out.pth')
 
 
-def main(name: str, source: str, target: str) -> None:
+@torch.no_grad()
+def main(source: str, target: str) -> None:
     timm = import_timm()
-    inputs = torch.load(source)
-    model = timm.create_model(name).eval()
-    model.load_state_dict(inputs['weights'])
-    with torch.no_grad():
+    inputs, answers = torch.load(source), {}
+    for name, weights in inputs['models'].items():
+        model = timm.create_model(name).eval()
+        model.load_state_dict(weights)
         maps = model.forward_intermediates(inputs['image'], intermediates_only=True)
-        logits = model(inputs['image'])
-    torch.save(dict(logits=logits, maps=maps, keys=list(model.state_dict()), version=timm.__version__), target)
+        answers[name] = dict(logits=model(inputs['image']), maps=maps, keys=list(model.state_dict()))
+    torch.save(answers, target)
 
 
 if __name__ == '__main__':

@@ -5,8 +5,9 @@ import functools
 import pytest
 import torch
 
-from mmiformer.models.classifier import IFormerClassifier
+from mmiformer.models import IFormerClassifier
 from mmiformer.models.weights import convert
+from mmiformer.registry import MODELS
 
 from .. import witness
 from ..helpers import relative_error
@@ -76,18 +77,19 @@ def test_the_rest_is_rounding(name):
         assert theirs < 10 * ours + 1e-6
 
 
-@pytest.mark.parametrize('name, model', [('cls_m', 'iformer_m'), ('cls_m_distill', 'iformer_m_distilled')])
-def test_timm_is_a_second_witness(tmp_path, name, model):
-    weights = convert(released_state_dict(name), 'timm')
-    theirs = witness.ask(model, dict(weights=weights, image=image(224, 160)), tmp_path)
-    assert set(theirs['keys']) == set(weights) and len(theirs['maps']) == 4
-    _, arch, *distilled = name.split('_')
-    classifier = IFormerClassifier(arch, distillation=bool(distilled)).eval()
-    classifier.load_state_dict(weights)
-    ours = outputs(classifier, image(224, 160))
-    errors = [relative_error(ours[f'level{i}'], level) for i, level in enumerate(theirs['maps'])]
-    errors.append(relative_error(ours['logits'], theirs['logits']))
-    assert max(errors) < 1e-5, errors
+def test_timm_is_a_second_witness(tmp_path):
+    tables = dict(iformer_m='cls_m', iformer_m_distilled='cls_m_distill')
+    weights = {model: convert(released_state_dict(name), 'timm') for model, name in tables.items()}
+    theirs = witness.ask(weights, image(224, 160), tmp_path)
+    assert set(theirs) == set(tables)
+    for model, answer in theirs.items():
+        assert set(answer['keys']) == set(weights[model]) and len(answer['maps']) == 4
+        classifier = IFormerClassifier('m', distillation=model.endswith('distilled')).eval()
+        classifier.load_state_dict(weights[model])
+        ours = outputs(classifier, image(224, 160))
+        errors = [relative_error(ours[f'level{i}'], level) for i, level in enumerate(answer['maps'])]
+        errors.append(relative_error(ours['logits'], answer['logits']))
+        assert max(errors) < 1e-5, errors
 
 
 def test_two_heads_train_apart_and_are_averaged_in_evaluation():
@@ -112,6 +114,11 @@ def test_initialisation():
         assert head.fc.weight.std().item() == pytest.approx(0.02, rel=0.02)
         assert not head.fc.bias.any() and (head.norm.weight == 1).all()
     assert classifier.backbone.stem[1].conv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_builds_from_a_config():
+    built = MODELS.build(dict(type='mmiformer.IFormerClassifier', arch='t', num_classes=7))
+    assert built.head.fc.out_features == 7
 
 
 def test_wrong_arguments():

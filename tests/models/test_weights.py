@@ -12,9 +12,8 @@ from torch import nn
 
 from mmiformer import checkpoint
 from mmiformer.hub import get_config
-from mmiformer.models import IFormer
+from mmiformer.models import IFormer, IFormerClassifier
 from mmiformer.models import weights as module
-from mmiformer.models.classifier import IFormerClassifier
 from mmiformer.models.iformer import ARCHS
 from mmiformer.models.weights import LAYOUTS, arch_fields, convert, find_arch, recognise, rename
 
@@ -250,13 +249,13 @@ def broken(kind: str, layout: str) -> tuple[dict, str]:
 def test_a_misfit_is_an_error_on_every_path(tmp_path, kind, layout):
     file, key = broken(kind, layout)
     checkpoint.save({'state_dict': file}, tmp_path / 'w.pth')
-    pretrained = Detector(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
+    detector = Detector(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
     for load in (
-        lambda: Detector().load_state_dict(file),
-        lambda: Detector().load_state_dict(file, strict=False),
-        lambda: mmengine.runner.checkpoint.load_state_dict(Detector(), file, strict=False),
-        lambda: mmengine.runner.load_checkpoint(Detector(), str(tmp_path / 'w.pth'), 'cpu', strict=False),
-        pretrained.backbone.init_weights,
+        lambda: detector.load_state_dict(file),
+        lambda: detector.load_state_dict(file, strict=False),
+        lambda: mmengine.runner.checkpoint.load_state_dict(detector, file, strict=False),
+        lambda: mmengine.runner.load_checkpoint(detector, str(tmp_path / 'w.pth'), 'cpu', strict=False),
+        detector.backbone.init_weights,
     ):
         with pytest.raises(ValueError) as caught:
             load()
