@@ -1,4 +1,4 @@
-# 160000 iterations of 8 GPUs x 2 images, as mmseg trains UPerNet on Swin (configs/swin) and SegFormer (configs/segformer).
+# 160000 iterations, 8 GPUs x 2 images: mmseg's UPerNet on Swin (its configs/swin) and SegFormer (configs/segformer).
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,0 +1,16 @@
+# RetinaNet on iFormer-M. It works from any folder: copy it, change it.
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+checkpoint = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9/iFormer_m_distill.pth'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,  # of mmdet's ResNet
+        type='mmiformer.IFormer',
+        arch='m',
+        norm_eval=True,  # as in the released Mask R-CNN recipe
+        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+    ),
+    neck=dict(in_channels=[48, 96, 192, 384]),  # Table 15
+)
+# mmdet's configs/pvt/retinanet_pvt-t_fpn_1x_coco.py: AdamW for a batch of 8 GPUs x 2 images.
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=1e-4))
