@@ -388,14 +388,8 @@ class IFormer(BaseModule):
         Raises:
             OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
         """
-        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg)
-        pretrained = [cfg for cfg in cfgs if cfg['type'] == 'Pretrained']
-        if not pretrained or self.is_init:
+        if self.is_init or not weights.init_pretrained(self):
             super().init_weights()
-            return
-        # MMEngine would load them non-strictly, and by unpickling whatever the file holds.
-        for cfg in pretrained:
-            weights.load_pretrained(self, **{key: value for key, value in cfg.items() if key != 'type'})
         self.is_init = True
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
