@@ -63,23 +63,20 @@ def prepare(args: Namespace) -> tuple[Config, dict, list[str]]:
     if args.dump:
         dump_results(cfg, args.dump)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
-    join_processes(cfg, args.launcher, args.local_rank)
+    notes += join_processes(cfg, args.launcher, args.local_rank)
     return cfg, tested, notes
 
 
-def main() -> None:
-    args = parse_args()
+def test(args: Namespace) -> None:
+    """Prepare, run and report."""
     with plain_errors(*USER_ERRORS):
         cfg, tested, notes = prepare(args)
     runner = WholeRunner.from_cfg(cfg)
     runner.whole = tested
     for note in notes:
         runner.logger.warning(note)
-    try:
-        with plain_errors(CheckpointMismatch):
-            metrics = runner.test()
-    except KeyboardInterrupt:
-        interrupted('nothing was measured')
+    with plain_errors(CheckpointMismatch):
+        metrics = runner.test()
     if is_main_process():
         report(args, cfg, runner, metrics)
 
@@ -94,7 +91,7 @@ def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> 
         metrics = nothing_detected(coco[0]['metric'])
     summary = summarise(metrics)
     content = dict(config=args.config, checkpoint=str(args.checkpoint), images=len(runner.test_dataloader.dataset))
-    content['percent'] = summary
+    content['figures'] = summary
     print(f'\n{args.checkpoint} on {content["images"]} images')
     if args.per_class:
         content['classes'] = figures_by_class(runner)
@@ -105,6 +102,14 @@ def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> 
         print(f'written to {args.out}')
     if args.dump:
         print(f'results are in {args.dump}')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        test(args)
+    except KeyboardInterrupt:
+        interrupted('nothing was measured')
 
 
 if __name__ == '__main__':

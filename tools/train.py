@@ -13,7 +13,7 @@ from mmiformer.datasets import check_dataset
 from mmiformer.engine.cli import USER_ERRORS, interrupted, make_parser, plain_errors
 from mmiformer.engine.config import fit_workers, import_toolbox, merge_options, read_config, set_data_root
 from mmiformer.engine.launch import join_processes
-from mmiformer.engine.recipe import check_batch, check_resumed, scale_lr, start_from_random, use_amp
+from mmiformer.engine.recipe import check_batch, check_resumed, pretrained_file, scale_lr, start_from_random, use_amp
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir
 from mmiformer.engine.seed import settle_seed
@@ -72,17 +72,16 @@ def prepare(args: Namespace) -> tuple[Config, dict | None, list[str]]:
         if cfg.get(loader):
             check_dataset(cfg[loader].dataset)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
-    join_processes(cfg, args.launcher, args.local_rank)
+    notes += join_processes(cfg, args.launcher, args.local_rank)
     settle_seed(cfg, args.seed, resumed)
-    pretrained = cfg.model.get('backbone', {}).get('init_cfg') or {}
-    if not resumed and pretrained.get('checkpoint'):
-        checkpoint.locate(pretrained['checkpoint'])
+    if not resumed and (pretrained := pretrained_file(cfg)):
+        checkpoint.locate(pretrained)  # before the data is read
     notes.append(check_batch(cfg))
     return cfg, resumed, [note for note in notes if note]
 
 
-def main() -> None:
-    args = parse_args()
+def train(args: Namespace) -> None:
+    """Prepare and run."""
     with plain_errors(*USER_ERRORS):
         cfg, resumed, notes = prepare(args)
     runner = WholeRunner.from_cfg(cfg)
@@ -91,11 +90,16 @@ def main() -> None:
         runner.register_hook(ValidationPictures(args.vis))
     for note in notes:
         runner.logger.warning(note)
+    with plain_errors(CheckpointMismatch):
+        runner.train()
+
+
+def main() -> None:
+    args = parse_args()
     try:
-        with plain_errors(CheckpointMismatch):
-            runner.train()
+        train(args)
     except KeyboardInterrupt:
-        interrupted(f'the same command with --resume goes on from the last checkpoint in {runner.work_dir}')
+        interrupted('the same command with --resume goes on from the last checkpoint, if there is one')
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from .config import KeyValues
-from .launch import LAUNCHERS
+from .launch import LAUNCHERS, tell_torchrun
 
 
 def make_parser(description: str) -> ArgumentParser:
@@ -45,7 +45,9 @@ def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        sys.exit(f'error: {error}')
+        message = f'error: {error}'
+        tell_torchrun(message)
+        sys.exit(message)
 
 
 def interrupted(advice: str) -> NoReturn:

@@ -13,8 +13,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
-# What started the processes -> the variables in which it tells each one its number, how many there are, and its number
-# on its machine.
+# What starts the processes -> variables in which each reads its number, how many there are, its number on its machine.
 LAUNCHERS = {
     'none': (),
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
@@ -38,14 +37,15 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
 
     Raises:
         ValueError: `launcher` did not start this process, or it finds no GPU of its own.
-        ConnectionError: The processes do not find each other.
+        ConnectionError: It could not join the others.
     """
     cfg.launcher = launcher
     if launcher == 'pytorch':
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    _, local_rank = _read_numbers(launcher)
+    local_rank = _read_local_rank(launcher)
     if launcher == 'none' or is_distributed():
         return []
+    os.environ['LOCAL_RANK'] = str(local_rank)  # the Runner reads it, and not every launcher sets it
     dist_cfg = {'backend': 'nccl', **cfg.get('env_cfg', {}).get('dist_cfg', {})}
     on_cpu = get_device() == 'cpu'
     if on_cpu:
@@ -57,39 +57,36 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
         )
     set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}), distributed=True)
     try:
-        if on_cpu:  # MMEngine's own would call torch.cuda.set_device
+        if on_cpu:  # MMEngine's init_dist would call torch.cuda.set_device
             limit = dist_cfg.get('timeout')
             torch.distributed.init_process_group('gloo', timeout=limit and timedelta(seconds=limit))
         else:
-            os.environ['LOCAL_RANK'] = str(local_rank)  # the Runner reads it, and MMEngine's MPI launcher does not set it
             init_dist(launcher, **dist_cfg)
     except RuntimeError as error:
         where = ':'.join(os.environ.get(name, '?') for name in ('MASTER_ADDR', 'MASTER_PORT'))
         raise ConnectionError(
-            f'the processes do not find each other at {where}: {str(error).splitlines()[0]}. '
-            'On every machine MASTER_ADDR must be the address of the first one, and PORT a free port there'
+            f'this process could not join the others at {where}: {str(error).splitlines()[0]}. '
+            'On every machine MASTER_ADDR must be the address of the first one, and PORT the same port, free there'
         ) from error
     return fit_to_cpu(cfg) if on_cpu else []
 
 
-def _read_numbers(launcher: str) -> tuple[int, int]:
-    """The number of processes and this one's on its machine, as the launcher tells them."""
+def _read_local_rank(launcher: str) -> int:
+    """This process's number on its machine, from 0, as the launcher tells it."""
     if launcher == 'none':
-        size = int(os.environ.get('WORLD_SIZE', 1))
-        if size > 1:
+        if int(os.environ.get('WORLD_SIZE', 1)) > 1:
             raise ValueError(
-                f'torchrun started {size} processes (WORLD_SIZE), of which each would do the whole work alone: '
-                'add --launcher pytorch, as tools/dist_train.sh does'
+                f'this is one of {os.environ["WORLD_SIZE"]} processes (WORLD_SIZE), each of which would do the whole '
+                'work alone: add --launcher pytorch, as tools/dist_train.sh does'
             )
-        return size, 0
+        return 0
     missing = [name for name in LAUNCHERS[launcher] if name not in os.environ]
     if missing:
         raise ValueError(
             f'--launcher {launcher} did not start this process: {", ".join(missing)} not set. '
-            'Use tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh, which give this option themselves'
+            'Use tools/dist_*.sh or tools/slurm_*.sh, which give this option themselves'
         )
-    _, size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[launcher])
-    return size, local_rank
+    return int(os.environ[LAUNCHERS[launcher][2]])
 
 
 def _check_cpu(launcher: str, backend: str) -> None:
@@ -150,4 +147,6 @@ def tell_torchrun(reason: str) -> None:
     """
     if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
         # The format of torch's own ErrorHandler, which would write a traceback.
-        Path(file).write_text(json.dumps(dict(message=dict(message=reason, extraInfo=dict(timestamp=str(int(time())))))))
+        Path(file).write_text(
+            json.dumps(dict(message=dict(message=reason, extraInfo=dict(timestamp=str(int(time()))))))
+        )

@@ -124,9 +124,7 @@ class Results(ExitStack):
         ValueError: There are more classes than the pixel values of a PNG with a palette.
     """
 
-    def __init__(
-        self, folder: Path, classes: Sequence[str], palette: Sequence[Colour], segments: bool, info: Mapping
-    ):
+    def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Colour], segments: bool, info: Mapping):
         super().__init__()
         if segments and len(classes) > 256:
             raise ValueError(f'a label PNG with a palette has 256 values, too few for {len(classes)} classes')

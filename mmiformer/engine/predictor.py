@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image, UnidentifiedImageError
@@ -176,6 +177,9 @@ def _build_inferencer(cfg: Config, state_dict: dict, source: str, device: str, p
 
         def _init_visualizer(self, cfg):
             return painter.visualizer
+
+        def _init_collate(self, cfg):
+            return pseudo_collate
 
     try:
         torch.empty(0, device=device)

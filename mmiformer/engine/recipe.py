@@ -33,6 +33,15 @@ def start_from_random(cfg: Config) -> str:
     )
 
 
+def pretrained_file(cfg: Config) -> str | None:
+    """The weight file that the config's iFormer starts from, as `checkpoint.locate` takes it; None for none."""
+    backbone = cfg.model.get('backbone') or {}
+    init = backbone.get('init_cfg')
+    if backbone.get('type') != 'mmiformer.IFormer' or not isinstance(init, dict) or init.get('type') != 'Pretrained':
+        return None
+    return init.get('checkpoint')
+
+
 def check_resumed(cfg: Config, checkpoint: dict) -> None:
     """See that a run goes on with the batch norms it began with, since `--no-pretrained` is easily left out.
 

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmiformer.engine.files import check_folder, find_sources
+
+
+def make(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_folders_patterns_and_files(tmp_path, monkeypatch):
+    make(tmp_path, 'a/2.jpg', 'a/1.PNG', 'a/deep/3.webp', 'a/notes.txt', 'a/.hidden/4.jpg', 'a/._5.jpg', 'a/out/6.jpg')
+    make(tmp_path, 'b/7.mp4', 'b/notes.md', 'c[1].bmp')
+    monkeypatch.chdir(tmp_path)
+    found = find_sources(['c[1].bmp', 'a', 'b/*', 'a/2.jpg'], leave_out=Path('a/out'))
+    assert [str(s.file) for s in found] == ['c[1].bmp', 'a/1.PNG', 'a/2.jpg', 'a/deep/3.webp', 'b/7.mp4']
+    assert [s.name for s in found] == ['c[1]', 'a/1', 'a/2', 'a/deep/3', 'b/7']
+    assert all(s.root == tmp_path and s.path.is_file() for s in found)
+    assert [s.is_video for s in found] == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ('files', 'names'),
+    [
+        (['x/1.jpg'], ['1']),
+        (['x/1.jpg', 'y/1.jpg'], ['x/1', 'y/1']),
+        (['x/1.jpg', 'x/1.png', 'x/2.jpg'], ['1.jpg', '1.png', '2']),
+        (['x/1.jpg', 'x/1.mp4'], ['1.jpg', '1.mp4']),
+        (['x/1.jpg', 'x/1.png', 'x/1.jpg.png'], ['1.jpg', '1.png', '1.jpg.png']),
+    ],
+)
+def test_no_two_results_have_one_name(files, names, tmp_path):
+    make(tmp_path, *files)
+    assert [s.name for s in find_sources([str(tmp_path / file) for file in files])] == names
+
+
+def test_results_go_to_a_new_or_empty_folder(tmp_path):
+    assert check_folder(tmp_path / 'new') == tmp_path / 'new' and not (tmp_path / 'new').exists()
+    make(tmp_path, 'old/file')
+    (tmp_path / 'empty').mkdir()
+    assert check_folder(tmp_path / 'empty') == tmp_path / 'empty'
+    with pytest.raises(FileExistsError, match='old is there and not empty.* --overwrite'):
+        check_folder(tmp_path / 'old')
+    assert check_folder(tmp_path / 'old', overwrite=True) == tmp_path / 'old'
+    with pytest.raises(NotADirectoryError, match='is a file'):
+        check_folder(tmp_path / 'old/file', overwrite=True)

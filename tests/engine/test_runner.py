@@ -1,0 +1,217 @@
+"""Seeds, resuming and strict loading, on a toy model and on the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmiformer import checkpoint
+from mmiformer.engine.runner import CheckpointMismatch, WholeRunner, load_whole
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint
+from mmiformer.engine.seed import settle_seed
+
+from ..parity import released_state_dict
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SIZE, BATCH = 7, 3  # so that an epoch does not end with a batch
+
+
+class Numbers(BaseDataset):
+    """The numbers below `SIZE`."""
+
+    def load_data_list(self):
+        return [dict(number=number) for number in range(SIZE)]
+
+
+class Sum(BaseModel):
+    """Keeps the numbers it is trained on."""
+
+    seen: list[int]
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def forward(self, number, sample_idx, mode):
+        self.seen += [int(n) for n in number]
+        return dict(loss=self.weight.sum() * sum(number))
+
+
+@pytest.fixture
+def cfg(tmp_path) -> Config:
+    loader = dict(
+        batch_size=BATCH,
+        num_workers=0,
+        sampler=dict(type='InfiniteSampler', shuffle=True),
+        dataset=dict(type=Numbers),
+    )
+    return Config(
+        dict(
+            model=dict(type=Sum),
+            work_dir=str(tmp_path),
+            train_dataloader=loader,
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=4),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)),
+            log_level='ERROR',
+        )
+    )
+
+
+def run(cfg: Config, name: str) -> WholeRunner:
+    """As tools/train.py does, with `--resume` where there is a checkpoint."""
+    source = find_checkpoint('auto', Path(cfg.work_dir))
+    resumed = read_checkpoint(source) if source else None
+    settle_seed(cfg, None, resumed)
+    cfg.load_from, cfg.resume = source and str(source), bool(source)
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{name}'  # MMEngine keeps one log for each name
+    runner = WholeRunner.from_cfg(cfg)
+    runner.whole = resumed
+    runner.train()
+    return runner
+
+
+def sample_order(seed: int, length: int) -> list[int]:
+    """What an infinite shuffled sampler of this seed gives, from its definition."""
+    generator, order = torch.Generator().manual_seed(seed), []
+    while len(order) < length:
+        order += torch.randperm(SIZE, generator=generator).tolist()
+    return order[:length]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_resumed_run_takes_the_samples_in_the_order_it_would_have(cfg, workers):
+    cfg.train_dataloader.num_workers = workers
+    first = run(cfg, 'first')
+    seed = first.seed
+    cfg.pop('randomness')  # no seed is given, neither time
+    cfg.train_cfg.max_iters = 9
+    second = run(cfg, 'second')
+    assert second.seed == seed and second.iter == 9
+    order = sample_order(seed, 9 * BATCH)
+    assert first.model.seen == order[: 4 * BATCH]
+    assert second.model.seen == order[4 * BATCH :]
+
+
+def test_a_resumed_epoch_is_shuffled_as_it_would_have_been(cfg):
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    first = run(cfg, 'first')
+    cfg.pop('randomness')
+    cfg.train_cfg.max_epochs = 3
+    second = run(cfg, 'second')
+    epochs = [
+        torch.randperm(SIZE, generator=torch.Generator().manual_seed(first.seed + epoch)).tolist() for epoch in range(3)
+    ]
+    assert first.model.seen == epochs[0] and second.model.seen == epochs[1] + epochs[2]
+
+
+def test_resuming_starts_at_once(cfg, monkeypatch):
+    run(cfg, 'first')
+    cfg.train_cfg.max_iters = 5
+    loaded = []
+    original = Numbers.__getitem__
+    monkeypatch.setattr(Numbers, '__getitem__', lambda self, idx: loaded.append(idx) or original(self, idx))
+    run(cfg, 'second')
+    assert len(loaded) == BATCH  # not those of the iterations before
+
+
+def test_seed():
+    cfg = Config()
+    drawn = settle_seed(cfg)
+    assert cfg.randomness == dict(seed=drawn) and settle_seed(cfg) == drawn
+    assert settle_seed(cfg, 5) == cfg.randomness.seed == 5
+    cfg.randomness = dict(seed=3, deterministic=True)
+    recorded = dict(meta=dict(seed=8))
+    assert settle_seed(cfg, None, recorded) == 8 and cfg.randomness == dict(seed=8, deterministic=True)
+    assert settle_seed(cfg, 8, recorded) == 8
+    with pytest.raises(ValueError, match='--seed 9: .* has the seed 8'):
+        settle_seed(cfg, 9, recorded)
+    assert settle_seed(cfg, 9, dict(meta=dict(seed=None))) == 9
+    assert settle_seed(Config(), 0) == 0
+    assert len({settle_seed(Config()) for _ in range(5)}) > 1
+
+
+def test_pretrained_weights_are_not_needed_to_resume(cfg):
+    run(cfg, 'first')
+    cfg.train_cfg.max_iters = 5
+    cfg.model.init_cfg = dict(type='Pretrained', checkpoint='/is/gone.pth')
+    assert run(cfg, 'second').iter == 5
+    (Path(cfg.work_dir) / 'last_checkpoint').unlink()
+    for path in Path(cfg.work_dir).glob('*.pth'):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match='gone.pth'):
+        run(cfg, 'anew')
+
+
+def tiny(out: int = 2) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, out, 1))
+
+
+def test_a_checkpoint_is_loaded_whole_or_not_at_all():
+    model, source = tiny(), tiny().state_dict()
+    load_whole(model, {f'module.{key}': value for key, value in source.items()}, 'x.pth')
+    assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
+    missing = {key: value for key, value in source.items() if not key.startswith('2.')}
+    with pytest.raises(CheckpointMismatch, match=r'x.pth .*\(Sequential\). 2 keys of the model are missing: 2.weight'):
+        load_whole(model, missing, 'x.pth')
+    with pytest.raises(CheckpointMismatch, match='1 keys have no place in the model: 3.weight'):
+        load_whole(model, {**source, '3.weight': torch.ones(1)}, 'x.pth')
+    with pytest.raises(CheckpointMismatch, match='size mismatch for 2.weight'):
+        load_whole(model, tiny(5).state_dict(), 'x.pth')
+    load_whole(model, {key: value for key, value in source.items() if 'num_batches' not in key}, 'x.pth')
+
+
+@pytest.mark.parametrize(('name', 'scope'), [('mask_rcnn/iformer_t_1x', 'mmdet'), ('sem_fpn/iformer_t_40k', 'mmseg')])
+def test_a_released_dense_checkpoint_loads_whole(name, scope, tmp_path):
+    """Heads of the toolbox, backbone under the released code's keys, MMEngine's file format."""
+    init_default_scope(scope)
+    if scope == 'mmdet':
+        from mmdet.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    cfg = Config.fromfile(CONFIGS / f'{name}.py').model
+    source, model = MODELS.build(cfg), MODELS.build(cfg)
+    backbone = {f'backbone.{key}': value for key, value in released_state_dict('dense_t').items()}
+    heads = {key: torch.randn_like(v) if v.is_floating_point() else v for key, v in source.state_dict().items()}
+    heads = {key: value for key, value in heads.items() if not key.startswith('backbone.')}
+    torch.save(dict(state_dict={**backbone, **heads}, meta={}), tmp_path / 'released.pth')
+
+    load_whole(model, read_checkpoint(tmp_path / 'released.pth')['state_dict'], 'released.pth')
+    state = model.state_dict()
+    assert heads and all(torch.equal(state[key], value) for key, value in heads.items())
+    stem = backbone['backbone.downsample_layers.0.0.c.weight']
+    assert torch.equal(state['backbone.stem.0.conv.weight'], stem)
+    with pytest.raises(CheckpointMismatch, match='missing'):
+        load_whole(model, {**dict(list(backbone.items())[1:]), **heads}, 'released.pth')
+
+
+def test_other_checkpoints_of_a_run_are_read_safely(cfg, tmp_path):
+    """`load_from` goes through MMEngine, which by itself would run the file."""
+    trap = tmp_path / 'trap'
+    torch.save(dict(state_dict={}, evil=Trap(trap)), tmp_path / 'evil.pth')
+    checkpoint.use_in_mmengine()
+    settle_seed(cfg)
+    cfg.load_from, cfg.resume, cfg.experiment_name = str(tmp_path / 'evil.pth'), False, f'{tmp_path.name}_evil'
+    with pytest.raises(ValueError, match='refused'):
+        WholeRunner.from_cfg(cfg).train()
+    assert not trap.exists()
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)

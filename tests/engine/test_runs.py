@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir
+
+
+def test_work_dir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'net.py').write_text("default_scope = 'mmdet'")
+    cfg = Config.fromfile('net.py')
+    assert str(set_work_dir(cfg, None)) == cfg.work_dir == 'work_dirs/net'
+    cfg.pop('work_dir')
+    assert str(set_work_dir(cfg, None, 'test')) == 'work_dirs/net/test'
+    cfg.work_dir = 'mine'
+    assert str(set_work_dir(cfg, None)) == 'mine'
+    assert str(set_work_dir(cfg, 'asked', 'test')) == 'asked'
+    with pytest.raises(NotADirectoryError, match='net.py is a file'):
+        set_work_dir(cfg, 'net.py')
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_a_new_run_never_writes_over_an_old_one(tmp_path):
+    assert find_checkpoint(None, tmp_path / 'nowhere') is None
+    assert find_checkpoint(None, tmp_path) is None
+    (tmp_path / 'epoch_1.pth').touch()
+    for resume in (None, 'auto'):  # without a record of its last checkpoint there is nothing to go on from
+        with pytest.raises(FileExistsError, match=r'epoch_1.pth.*--resume'):
+            find_checkpoint(resume, tmp_path)
+
+
+def test_the_last_checkpoint_is_found_even_in_a_moved_run(tmp_path):
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'iter_2.pth').touch()
+    (run / 'iter_10.pth').touch()
+    (run / 'last_checkpoint').write_text('/was/here/once/iter_10.pth')
+    assert find_checkpoint('auto', run) == run / 'iter_10.pth'
+    assert find_checkpoint(str(run / 'iter_2.pth'), run) == run / 'iter_2.pth'
+    (run / 'iter_10.pth').unlink()
+    with pytest.raises(FileNotFoundError, match='last_checkpoint names /was/here/once/iter_10.pth'):
+        find_checkpoint('auto', run)
+    with pytest.raises(FileNotFoundError, match='nosuch.pth'):
+        find_checkpoint(str(run / 'nosuch.pth'), run)
+
+
+def test_nothing_to_resume(tmp_path):
+    assert find_checkpoint('auto', tmp_path) is None
+
+
+def test_only_a_whole_model_is_a_checkpoint(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {'w': torch.ones(2)}}, path)
+    assert torch.equal(read_checkpoint(path)['state_dict']['w'], torch.ones(2))
+    torch.save({'model': {}, 'args': None}, path)
+    with pytest.raises(ValueError, match='no state_dict, but model, args'):
+        read_checkpoint(path)

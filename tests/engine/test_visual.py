@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import mmcv
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from mmiformer.engine.visual import ValidationPictures, use_tensorboard
+
+
+def config() -> Config:
+    return Config(dict(visualizer=dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])))
+
+
+def test_tensorboard_is_added_once(monkeypatch):
+    module = ModuleType('torch.utils.tensorboard')
+    module.SummaryWriter = object
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    cfg = config()
+    use_tensorboard(cfg)
+    use_tensorboard(cfg)
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
+def test_tensorboard_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    cfg = config()
+    with pytest.raises(ImportError, match='--tensorboard needs .* pip install tensorboard'):
+        use_tensorboard(cfg)
+    assert len(cfg.visualizer.vis_backends) == 1
+
+
+class Sample(dict):
+    img_path = ''
+
+
+@pytest.mark.parametrize(('number', 'batches', 'drawn'), [(3, 10, [0, 3, 6]), (5, 2, [0, 1]), (1, 4, [0])])
+@pytest.mark.parametrize('task', ['pred_instances', 'pred_sem_seg'])
+def test_the_same_few_pictures_at_each_evaluation(number, batches, drawn, task, tmp_path):
+    path = tmp_path / 'image.png'
+    mmcv.imwrite(np.full((4, 6, 3), (255, 0, 0), np.uint8), str(path))  # blue, as OpenCV orders the channels
+    calls = []
+
+    def add_datasample(name, image, data_sample, step, **options):
+        assert image.shape == (4, 6, 3) and image[0, 0].tolist() == [0, 0, 255]
+        assert options == (dict(pred_score_thr=0.3) if task == 'pred_instances' else {})
+        calls.append((name, step))
+
+    sample = Sample({task: None})
+    sample.img_path = str(path)
+    hook = ValidationPictures(number)
+    for step in (100, 200):
+        runner = SimpleNamespace(
+            val_dataloader=range(batches), visualizer=SimpleNamespace(add_datasample=add_datasample), iter=step
+        )
+        for index in range(batches):
+            hook.after_val_iter(runner, index, outputs=[sample])
+    assert calls == [(f'val_{index}', step) for step in (100, 200) for index in drawn]
+
+
+def test_no_pictures_are_no_hook():
+    with pytest.raises(ValueError, match='number=0'):
+        ValidationPictures(0)
