@@ -43,6 +43,7 @@ class Painter:
         truth = sample.get('gt_instances')
         if truth is not None and 'masks' in truth:  # in case they are not padded with the image
             fields = {**dict(truth.items()), 'masks': truth.masks.pad(image.shape[:2])}
+            sample = sample.new()
             sample.gt_instances = InstanceData(**fields)
         return self._draw(image, sample, draw_pred=False)
 

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import mmcv
 import numpy as np
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
-from pycocotools import mask as rle
 
 from .files import Source
 from .painter import Colour
@@ -38,6 +36,8 @@ def to_coco(instances: InstanceData, ids: Sequence[int]) -> list[dict]:
     Returns:
         `{category_id, bbox (x y w h), score, area, iscrowd}`, and with masks their run lengths as `segmentation`.
     """
+    from pycocotools import mask as rle  # comes with mmdet, and mmseg does without
+
     found = []
     boxes = instances.bboxes.tolist()
     masks = instances.get('masks', [None] * len(boxes))
@@ -108,10 +108,10 @@ class PredictionFile:
         self._part.replace(self._path)
 
 
-class Results(ExitStack):
+class Results:
     """The folder of the results of a run: `predictions.json`, `pictures/`, and for segmentation `labels/`.
 
-    Use it as a context manager: it completes the file and the videos.
+    Use it as a context manager: the end of the `with` block completes the file and the videos.
 
     Args:
         folder: The folder; it is made if need be.
@@ -125,7 +125,6 @@ class Results(ExitStack):
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Colour], segments: bool, info: Mapping):
-        super().__init__()
         if segments and len(classes) > 256:
             raise ValueError(f'a label PNG with a palette has 256 values, too few for {len(classes)} classes')
         self.folder, self._palette = folder, palette
@@ -134,10 +133,26 @@ class Results(ExitStack):
             dict(id=number, name=name, color=[int(channel) for channel in colour])
             for number, name, colour in zip(self._ids, classes, palette, strict=True)
         ]
-        self._file = self.enter_context(PredictionFile(folder / 'predictions.json', info, categories))
+        self._file = PredictionFile(folder / 'predictions.json', info, categories)
         self._videos: dict[Source, cv2.VideoWriter] = {}
 
-    def add(self, source: Source, sample, picture: np.ndarray, frame: int | None = None, fps: float = 0) -> None:
+    def __enter__(self) -> 'Results':
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        for source in list(self._videos):
+            self.finish(source)
+        self._file.__exit__(*error)
+
+    def add(
+        self,
+        source: Source,
+        sample: BaseDataElement,
+        picture: np.ndarray,
+        frame: int | None = None,
+        fps: float = 0,
+    ) -> None:
         """Write the prediction of an image or of a frame.
 
         Args:
@@ -177,7 +192,7 @@ class Results(ExitStack):
         return video
 
     def finish(self, source: Source) -> None:
-        """Complete the results of a source, of which there were perhaps none."""
+        """Complete the results of a source; there may be none."""
         if source in self._videos:
             self._videos.pop(source).release()
 

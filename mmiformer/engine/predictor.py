@@ -23,7 +23,11 @@ HEADS = ('bbox_head', 'roi_head.bbox_head', 'roi_head.bbox_head.0', 'mask_head',
 
 
 class BrokenSource(ValueError):
-    """An image or a video cannot be read, or not be predicted."""
+    """An image or a video cannot be read, or is too large to be predicted."""
+
+
+class OtherTask(ValueError):
+    """The model predicts neither instances nor a semantic segmentation."""
 
 
 def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[Colour]]:
@@ -144,6 +148,7 @@ class Predictor:
 
         Raises:
             BrokenSource: The image is too large for the memory.
+            OtherTask: The model predicts neither of the two.
         """
         batch = self._inferencer.collate_fn([self._inferencer.pipeline(image)])
         try:
@@ -156,8 +161,9 @@ class Predictor:
                 raise BrokenSource(f'is too large for the memory ({width} x {height}); scale it down first') from error
             raise
         if 'pred_instances' not in sample and 'pred_sem_seg' not in sample:
-            raise ValueError(
-                f'the model predicts {", ".join(sample.keys())}; instances and semantic segmentation can be written'
+            raise OtherTask(
+                f'the model predicts {", ".join(sample.keys())}; what can be written is instances or a semantic '
+                'segmentation'
             )
         return sample
 

@@ -110,10 +110,15 @@ def scale_lr(cfg: Config) -> None:
     """Scale the learning rate by the real batch over the recipe's, in place.
 
     Raises:
-        ValueError: The config does not say its recipe's batch.
+        ValueError: The config does not say its recipe's batch, or accumulates gradients, which MMEngine does not count.
     """
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise ValueError(f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size')
+    if cfg.optim_wrapper.get('accumulative_counts', 1) != 1:
+        raise ValueError(
+            '--auto-scale-lr: MMEngine does not count accumulated gradients (optim_wrapper.accumulative_counts) as part of '
+            'the batch. Set optim_wrapper.optimizer.lr yourself'
+        )
     cfg.auto_scale_lr.enable = True
 
 

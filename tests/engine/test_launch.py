@@ -58,7 +58,10 @@ def gradients(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     outputs = model(batch)
     (sum(output.square().mean() for output in outputs) / len(outputs)).backward()
-    return {name.removeprefix('module.'): p.grad.clone() for name, p in model.named_parameters()}
+    parameters = {name.removeprefix('module.'): parameter for name, parameter in model.named_parameters()}
+    unused = [name for name, parameter in parameters.items() if parameter.grad is None]
+    assert not unused, f'no gradient for {unused}'
+    return {name: parameter.grad.clone() for name, parameter in parameters.items()}
 
 
 def work_as_one_of_two(rank: int, port: int, folder: Path) -> None:

@@ -85,6 +85,12 @@ def test_scaling_needs_the_recipes_batch(cfg):
         scale_lr(cfg)
 
 
+def test_auto_scale_lr_does_not_go_with_accumulated_gradients(cfg):
+    cfg.optim_wrapper.accumulative_counts = 4
+    with pytest.raises(ValueError, match='accumulative_counts'):
+        scale_lr(cfg)
+
+
 def test_the_recorded_model_is_read_without_running_it(cfg, tmp_path):
     trap = tmp_path / 'trap'
     model = recorded_model(dict(meta=dict(cfg=cfg.pretty_text)))

@@ -31,6 +31,8 @@ SMALL_COCO = (
     'model.train_cfg.rcnn.sampler.num=16',
     'model.test_cfg.rpn.max_per_img=20',
     'model.test_cfg.rcnn.score_thr=0.0',
+    'model.test_cfg.rcnn.max_per_img=10',
+    'model.roi_head.mask_head.num_convs=1',
     'model.roi_head.bbox_head.fc_out_channels=64',
     'default_hooks.logger.interval=1',
 )
@@ -61,7 +63,7 @@ def load(path: Path) -> dict:
 
 
 def test_mask_rcnn(tmp_path):
-    make_coco(tmp_path / 'coco', list(CocoDataset.METAINFO['classes']))
+    make_coco(tmp_path / 'coco', list(CocoDataset.METAINFO['classes']), val=2)
     config = (MASK_RCNN, '--data-root', 'coco')
     options = ('--cfg-options', *SMALL_COCO)
     train = (*config, '--no-pretrained', '--work-dir', 'run')
