@@ -13,6 +13,8 @@ from PIL import Image
 from .files import Source
 from .painter import Colour
 
+# The subfolders of the results.
+PARTS = ('pictures', 'labels')
 # The numbers between 1 and 90 that COCO gives to no category.
 COCO_GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 

@@ -1,0 +1,83 @@
+"""Draw what the network is fed: images of the data pipeline, augmented and padded, with their annotations.
+
+python tools/browse_dataset.py configs/mask_rcnn/iformer_m_1x.py
+python tools/browse_dataset.py configs/sem_fpn/iformer_m_40k.py --number 40 --out looks
+"""
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from itertools import islice
+from pathlib import Path
+
+import mmcv
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import track
+
+from mmiformer.datasets import check_dataset
+from mmiformer.engine.browse import SPLITS, draw_batches
+from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
+from mmiformer.engine.config import KeyValues, import_toolbox, merge_options, read_config, set_data_root
+from mmiformer.engine.files import check_folder
+
+
+def parse_args() -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of mmdet or mmseg')
+    parser.add_argument(
+        '--out', metavar='DIR', help='a new or empty folder (default: work_dirs/NAME_OF_CONFIG/browse_SPLIT)'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace what is in DIR under the same names')
+    parser.add_argument('--number', type=int, default=20, metavar='N', help='of pictures (default: %(default)s)')
+    parser.add_argument('--split', choices=SPLITS, default='train')
+    parser.add_argument('--seed', type=int, default=0, help='of order and augmentations (default: %(default)s)')
+    parser.add_argument(
+        '--data-root', metavar='DIR', help='where the data is; stronger than the variables COCO_ROOT and ADE_ROOT'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValues,
+        metavar='KEY=VALUE',
+        help='changes of the config, such as train_dataloader.dataset.pipeline.2.scale="(800,400)"',
+    )
+    return parser.parse_args()
+
+
+def prepare(args: Namespace) -> tuple[Config, Path]:
+    """The config as the options change it, and the folder for the pictures."""
+    if args.number < 1:
+        raise ValueError(f'--number {args.number} must be positive')
+    cfg = read_config(args.config)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    for note in merge_options(cfg, args.cfg_options):
+        print(note)
+    out = check_folder(
+        args.out or Path('work_dirs', Path(args.config).stem, f'browse_{args.split}'), overwrite=args.overwrite
+    )
+    loader = f'{args.split}_dataloader'
+    if not cfg.get(loader):
+        raise ValueError(f'config {args.config} has no {loader}')
+    import_toolbox(cfg)
+    check_dataset(cfg[loader].dataset)
+    return cfg, out
+
+
+def main() -> None:
+    args = parse_args()
+    with plain_errors(*USER_ERRORS):
+        cfg, out = prepare(args)
+    number = 0
+    try:
+        pictures = islice(draw_batches(cfg, args.split, args.seed), args.number)
+        for name, picture in track(pictures, 'drawing', total=args.number, console=Console(stderr=True)):
+            with plain_errors(OSError):
+                mmcv.imwrite(picture, str(out / f'{number:04d}_{name}.jpg'))
+            number += 1
+    except KeyboardInterrupt:
+        interrupted(f'{number} pictures are in {out}')
+    print(f'{number} pictures are in {out}')
+
+
+if __name__ == '__main__':
+    main()
