@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, commands name tools, configs and options that exist, figures are the list's."""
+"""README and docs: links lead somewhere; commands name tools, configs and options that exist; figures are right."""
 
 import re
 import shlex

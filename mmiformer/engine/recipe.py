@@ -116,8 +116,8 @@ def scale_lr(cfg: Config) -> None:
         raise ValueError(f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size')
     if cfg.optim_wrapper.get('accumulative_counts', 1) != 1:
         raise ValueError(
-            '--auto-scale-lr: MMEngine does not count accumulated gradients (optim_wrapper.accumulative_counts) as part of '
-            'the batch. Set optim_wrapper.optimizer.lr yourself'
+            '--auto-scale-lr: MMEngine does not count accumulated gradients (optim_wrapper.accumulative_counts) as '
+            'part of the batch. Set optim_wrapper.optimizer.lr yourself'
         )
     cfg.auto_scale_lr.enable = True
 
