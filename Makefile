@@ -2,12 +2,14 @@
 # DEVICE=       cpu or cuda, the torch build (default: that of an existing .venv, else cuda where a driver answers)
 # TORCH_INDEX=  package index to take torch from besides pip's own settings
 # FIND_LINKS=  folder or page of further wheels, besides pip's own settings
+# FRESH=        1 starts the demo over
+# SEED=         seed of the demo (default 0)
 # ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x'
 
 BASE_PYTHON := $(or $(PYTHON),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format
+.PHONY: help setup test lint format demo
 
 help: ## show this list
 	@sed -n 's/^# \([A-Z_]*=.*\)/  \1/p; s/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,3 +31,6 @@ lint: setup ## check format and lint with ruff
 format: setup ## let ruff format the code and fix what it can
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+demo: setup ## train and evaluate on an embedded data set, with pictures
+	.venv/bin/python tools/demo.py $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))

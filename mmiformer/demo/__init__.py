@@ -1,0 +1,1 @@
+"""What `tools/demo.py` does: the steps from nothing to two trained networks, and the report on them."""

@@ -1,0 +1,65 @@
+"""`make demo` without the set-up, each training a step or two long."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .command import REPO, run
+
+
+def interrupt_when(ready, folder: Path, *arguments: object) -> tuple[int, str]:
+    """Start the demo, press Ctrl-C once `ready()`, and return its exit status and what it printed."""
+    command = [sys.executable, str(REPO / 'tools/demo.py'), *map(str, arguments)]
+    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1')
+    with (folder / 'printed.txt').open('w') as file:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        deadline = time.monotonic() + 500
+        while not ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C goes to all processes of the terminal
+        status = process.wait(100)
+    return status, (folder / 'printed.txt').read_text()
+
+
+def test_demo(tmp_path):
+    """Stopped while it trains, it goes on; done, it does nothing; asked for another demo, it refuses."""
+    out = tmp_path / 'demo'
+    log = out / 'logs' / 'train_mask_r_cnn_iformer_t.log'
+    status, printed = interrupt_when(
+        lambda: log.is_file() and 'Epoch(train)' in log.read_text(), tmp_path, '--quick', '--out', 'demo'
+    )
+    assert status == 130 and 'run the same again' in printed and 'Traceback' not in printed, printed
+    assert not (out / 'results').exists()
+    drawn = (out / 'data/shapes.json').stat().st_mtime_ns
+
+    printed = run('demo', '--quick', '--out', 'demo', cwd=tmp_path)
+    assert 'draw the scenes' not in printed.split('\n\n')[0]
+    assert (out / 'data/shapes.json').stat().st_mtime_ns == drawn
+    for name in ('box AP', 'mask AP', 'mIoU', 'in all', str(out / 'report.html'), str(out / 'report.png')):
+        assert name in printed
+    measured = json.loads((out / 'results/sem_fpn.json').read_text())
+    assert f'mIoU {measured["figures"]["mIoU"]:.1f}' in printed
+    assert (out / 'report.png').stat().st_size > 100_000
+    assert '<td>seed</td><td>0</td>' in (out / 'report.html').read_text()
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('*') if path.is_file() and path.name != 'demo.json'}
+    assert 'is done' in run('demo', '--quick', '--out', 'demo', cwd=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    said = run('demo', '--quick', '--seed', 1, '--out', 'demo', cwd=tmp_path, status=1)
+    assert "'seed': 0" in said and "'seed': 1" in said and 'FRESH=1' in said and 'Traceback' not in said
+
+
+def test_fresh_removes_only_a_demo(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/notes.txt').write_text('keep')
+    said = run('demo', '--fresh', '--out', 'mine', cwd=tmp_path, status=1)
+    assert 'not of a demo' in said and (tmp_path / 'mine/notes.txt').read_text() == 'keep'
