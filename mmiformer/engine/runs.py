@@ -40,7 +40,8 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
 
     Raises:
         FileNotFoundError: The checkpoint, or the one that `work_dir` names as its last, is not there.
-        FileExistsError: A new run would write over the checkpoints that are in `work_dir`.
+        FileExistsError: A new run would write over the checkpoints that are in `work_dir`; or they are to be resumed,
+            and it is not recorded which was written last, since the run was stopped while it wrote its first.
     """
     if resume not in (None, 'auto'):
         return locate(resume)
@@ -53,12 +54,19 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
                 return path
         raise FileNotFoundError(f'--resume: {record} names {last}, which is not there; name another with --resume PATH')
     there = sorted(path.name for path in work_dir.glob('*.pth'))
-    if there:
+    if not there:
+        return None
+    names = ', '.join(there[:3]) + (', ...' if there[3:] else '')
+    if resume == 'auto':
         raise FileExistsError(
-            f'{work_dir} holds the checkpoints of another run ({", ".join(there[:3])}{", ..." if there[3:] else ""}), '
-            'which this one would write over. Continue that run with --resume, give another --work-dir, or remove them'
+            f'--resume: {work_dir} holds {names}, but not the record `last_checkpoint` that is written after each. '
+            'The run was stopped while it wrote its first checkpoint, so that may be cut off: '
+            'remove it to start again, or name it with --resume PATH'
         )
-    return None
+    raise FileExistsError(
+        f'{work_dir} holds the checkpoints of another run ({names}), which this one would write over. '
+        'Continue that run with --resume, give another --work-dir, or remove them'
+    )
 
 
 def read_checkpoint(source: str | Path, trust: bool = False) -> dict:

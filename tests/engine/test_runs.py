@@ -26,9 +26,11 @@ def test_a_new_run_never_writes_over_an_old_one(tmp_path):
     assert find_checkpoint(None, tmp_path / 'nowhere') is None
     assert find_checkpoint(None, tmp_path) is None
     (tmp_path / 'epoch_1.pth').touch()
-    for resume in (None, 'auto'):  # without a record of its last checkpoint there is nothing to go on from
-        with pytest.raises(FileExistsError, match=r'epoch_1.pth.*--resume'):
-            find_checkpoint(resume, tmp_path)
+    with pytest.raises(FileExistsError, match=r'epoch_1.pth.*write over.*--resume'):
+        find_checkpoint(None, tmp_path)
+    # Without a record of the last checkpoint there is nothing that is sure to be whole.
+    with pytest.raises(FileExistsError, match=r'epoch_1.pth.*cut off.*remove it.*--resume PATH'):
+        find_checkpoint('auto', tmp_path)
 
 
 def test_the_last_checkpoint_is_found_even_in_a_moved_run(tmp_path):
