@@ -1,8 +1,12 @@
 """The project's configs by name, from a checkout and from an installed wheel alike."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from mmengine import Config
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the package imports this module, and MMEngine takes a second
+    from mmengine import Config
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -40,6 +44,8 @@ def get_config(name: str) -> Config:
         >>> get_config('mask_rcnn/iformer_m_1x').model.backbone.type
         'mmiformer.IFormer'
     """
+    from mmengine import Config
+
     root = config_dir()
     names = sorted(
         path.relative_to(root).with_suffix('').as_posix()

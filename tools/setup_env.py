@@ -233,7 +233,7 @@ def run(name: str, command, env: dict | None = None) -> int:
     with open(log_path(name), 'w', encoding='utf-8') as log:
         log.write(f'$ {" ".join(map(str, command))}\n')
         log.flush()
-        # A session of its own: Ctrl-C reaches this script first, which then ends the whole group, compilers included.
+        # A process group of its own: Ctrl-C reaches this script first, which then ends the group, compilers included.
         process = subprocess.Popen(
             [str(part) for part in command],
             stdout=log,
