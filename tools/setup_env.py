@@ -336,9 +336,9 @@ class Setup:
 
     def price(self) -> str:
         """What compiling mmcv's operators takes, in words."""
-        time_taken = 'about 9 minutes on 2 cores'
+        time_taken = 'about 10 minutes on 2 cores'
         if self.device == 'cuda':
-            time_taken = f'with nvcc {nvcc_release()}, longer than the 9 minutes on 2 cores that the CPU build takes'
+            time_taken = f'with nvcc {nvcc_release()}, longer than the 10 minutes on 2 cores that the CPU build takes'
         return f'compiling, once (pip keeps the result), {jobs()} at a time: {time_taken}'
 
     def install_tools(self) -> None:
