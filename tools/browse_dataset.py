@@ -15,8 +15,8 @@ from rich.progress import track
 
 from mmiformer.datasets import check_dataset
 from mmiformer.engine.browse import SPLITS, draw_batches
-from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
-from mmiformer.engine.config import KeyValues, import_toolbox, merge_options, read_config, set_data_root
+from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_data_root, interrupted, plain_errors
+from mmiformer.engine.config import import_toolbox, merge_options, read_config, set_data_root
 from mmiformer.engine.files import check_folder
 
 
@@ -30,16 +30,8 @@ def parse_args() -> Namespace:
     parser.add_argument('--number', type=int, default=20, metavar='N', help='of pictures (default: %(default)s)')
     parser.add_argument('--split', choices=SPLITS, default='train')
     parser.add_argument('--seed', type=int, default=0, help='of order and augmentations (default: %(default)s)')
-    parser.add_argument(
-        '--data-root', metavar='DIR', help='where the data is; stronger than the variables COCO_ROOT and ADE_ROOT'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValues,
-        metavar='KEY=VALUE',
-        help='changes of the config, such as train_dataloader.dataset.pipeline.2.scale="(800,400)"',
-    )
+    add_data_root(parser)
+    add_cfg_options(parser, 'train_dataloader.dataset.pipeline.2.scale="(800,400)"')
     return parser.parse_args()
 
 

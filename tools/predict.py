@@ -17,8 +17,8 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
-from mmiformer.engine.config import KeyValues, import_toolbox, merge_options, read_config
+from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_trust, interrupted, plain_errors
+from mmiformer.engine.config import import_toolbox, merge_options, read_config
 from mmiformer.engine.files import Source, check_folder, find_sources
 from mmiformer.engine.predictions import PARTS, Results
 from mmiformer.engine.predictor import BrokenSource, OtherTask, Predictor, Video
@@ -48,18 +48,8 @@ def parse_args() -> Namespace:
         metavar='SCORE',
         help='draw detections above this score (default: %(default)s); the file holds all that the model returns',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValues,
-        metavar='KEY=VALUE',
-        help='changes of the config, such as model.test_cfg.rcnn.score_thr=0.1',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle whatever a checkpoint holds; a checkpoint of a stranger can then run any code here',
-    )
+    add_cfg_options(parser, 'model.test_cfg.rcnn.score_thr=0.1')
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -10,28 +10,43 @@ from .config import KeyValues
 from .launch import LAUNCHERS, tell_torchrun
 
 
-def make_parser(description: str) -> ArgumentParser:
-    """A parser with the options that training and testing share."""
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file of mmdet or mmseg')
-    parser.add_argument('--work-dir', metavar='DIR', help='where logs go (default: below work_dirs/, by the config)')
+def add_data_root(parser: ArgumentParser) -> None:
+    """Add `--data-root`."""
     parser.add_argument(
         '--data-root', metavar='DIR', help='where the data is; stronger than the variables COCO_ROOT and ADE_ROOT'
     )
+
+
+def add_cfg_options(parser: ArgumentParser, example: str) -> None:
+    """Add `--cfg-options`, with an example in its help."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=KeyValues,
         metavar='KEY=VALUE',
-        help='changes of the config, such as train_dataloader.batch_size=4 model.test_cfg.rcnn.score_thr=0.1',
+        help=f'changes of the config, such as {example}',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started several processes')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """Add `--trust-checkpoint`."""
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='unpickle whatever a checkpoint holds; a checkpoint of a stranger can then run any code here',
     )
+
+
+def make_parser(description: str) -> ArgumentParser:
+    """A parser with the options that training and testing share."""
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of mmdet or mmseg')
+    parser.add_argument('--work-dir', metavar='DIR', help='where logs go (default: below work_dirs/, by the config)')
+    add_data_root(parser)
+    add_cfg_options(parser, 'train_dataloader.batch_size=4 model.test_cfg.rcnn.score_thr=0.1')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what started several processes')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
+    add_trust(parser)
     return parser
 
 
