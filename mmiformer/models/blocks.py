@@ -1,17 +1,26 @@
 """The blocks of iFormer (figure 4, Table 15): Conv-BN, conv block, CPE, SHMA and FFN.
 
 Every block takes a map (B, C, H, W) and returns one of the same shape; windows are maps too. All but Conv-BN add their
-result to their input.
+result to their input. Maps are channels-last in memory: (B, H, W, C) is a view of them, and a 1x1 convolution a linear
+layer on it.
 """
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from .exporting import exporting
 
 
 class ConvBN(nn.Sequential):
     """A convolution without bias, a norm, and an activation if asked for (section 3.2).
+
+    A batch norm in evaluation mode is folded into the convolution on the way: what lies between the two is neither
+    computed nor kept for the backward pass, and weight, scale and shift get their exact gradients.
 
     Args:
         in_channels: Channels of the input.
@@ -41,6 +50,43 @@ class ConvBN(nn.Sequential):
         self.norm = build_norm_layer(norm_cfg, out_channels)[1]
         if act_cfg is not None:
             self.act = build_activation_layer(act_cfg)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the norm is a batch norm that uses its running statistics, an affine map like the convolution."""
+        norm = self.norm
+        return isinstance(norm, _BatchNorm) and not norm.training and norm.affine and norm.track_running_stats
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution that does what this one and its frozen batch norm do."""
+        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        return self.conv.weight * scale[:, None, None, None], self.norm.bias - self.norm.running_mean * scale
+
+    def before_act(self, x: Tensor) -> Tensor:
+        """Map (B, C', H', W') to what goes into the activation, (B, C, H, W)."""
+        if not self.frozen or exporting():
+            return self.norm(self.conv(x))
+        weight, bias = self.fold()
+        if self.conv.kernel_size == (1, 1):
+            x = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)  # (B, H, W, C)
+            return x.permute(0, 3, 1, 2)
+        return F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding, groups=self.conv.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C', H', W') to (B, C, H, W)."""
+        x = self.before_act(x)
+        return self.act(x) if hasattr(self, 'act') else x
+
+
+def expand_and_project(x: Tensor, expand: ConvBN, project: ConvBN) -> Tensor:
+    """Two 1x1 convolutions with an activation between them.
+
+    The activation is computed again in the backward pass, from its input: of the two widest maps only one is kept.
+    """
+    x = expand.before_act(x)
+    if torch.is_grad_enabled() and project.frozen:
+        return checkpoint(lambda x: project(expand.act(x)), x, use_reentrant=False)
+    return project(expand.act(x))
 
 
 class Residual(nn.Module):
@@ -94,7 +140,7 @@ class ConvBlock(Residual):
         self.project = ConvBN(ratio * channels, channels, 1, norm_cfg=norm_cfg)
 
     def branch(self, x: Tensor) -> Tensor:
-        return self.project(self.expand(self.dwconv(x)))
+        return expand_and_project(self.dwconv(x), self.expand, self.project)
 
 
 class CPE(Residual):
@@ -139,7 +185,7 @@ class FFN(Residual):
         self.project = ConvBN(ratio * channels, channels, 1, norm_cfg=norm_cfg)
 
     def branch(self, x: Tensor) -> Tensor:
-        return self.project(self.expand(x))
+        return expand_and_project(x, self.expand, self.project)
 
 
 class SHMA(Residual):

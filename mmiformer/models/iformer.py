@@ -17,8 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
+from . import deploy as deploy_form
 from . import weights
 from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
+from .exporting import exporting
 from .windows import run_on_windows
 
 
@@ -188,7 +190,7 @@ class Stage(nn.Module):
         blocks: Each maps (B, C, H, W) to (B, C, H, W).
         span: `(start, stop)` of the blocks that run on windows.
         window_size: Side of a window; None for no windows.
-        num_chunks: Channel chunks in which windows are cut and joined.
+        num_chunks: Channel chunks in which exported graphs cut and join windows.
         with_cp: Whether each block is checkpointed.
     """
 
@@ -260,7 +262,7 @@ class IFormer(BaseModule):
         in_channels: Channels of the image.
         out_indices: The stages, from 0 and ascending, whose maps are returned. Stages after the last are not built.
         window_size: Side of a window in pixels of the stage's map; None for global attention everywhere.
-        num_chunks: Channel chunks in which windows are cut and joined (equations 4 and 5); changes no result.
+        num_chunks: Channel chunks in which exported graphs cut and join windows (equations 4 and 5); changes no result.
         window_layout: 'released', as the published weights were trained, or 'paper', as in Table 16.
         modulation: 'value' (the sigmoid of the context branch is on the value, as the published weights need it) or
             'context' (it is on the attention's output, equation 3).
@@ -273,6 +275,8 @@ class IFormer(BaseModule):
         with_cp: Whether each block's activations are computed again in the backward pass instead of kept.
         norm_cfg: Config of the norms.
         act_cfg: Config of the activations; attention always has sigmoids.
+        deploy: Whether it is built in its deploy form, to load weights that were saved from that form; see
+            :meth:`switch_to_deploy`.
         init_cfg: MMEngine's initialisation. `dict(type='Pretrained', checkpoint=...)` loads released, timm's or own
             weights strictly: a missing or unexpected key of the backbone is an error. Default: truncated normal with
             std 0.02 for convolutions, 1 and 0 for norms.
@@ -310,6 +314,7 @@ class IFormer(BaseModule):
         with_cp: bool = False,
         norm_cfg: dict = dict(type='BN'),  # noqa: B006, the convention of OpenMMLab; never changed
         act_cfg: dict = dict(type='GELU'),  # noqa: B006
+        deploy: bool = False,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
@@ -364,6 +369,9 @@ class IFormer(BaseModule):
             span = window_span(arch, i, window_layout)
             self.stages.append(Stage(downsample, blocks, span, window_size, num_chunks, with_cp))
 
+        self.deploy = False
+        if deploy:
+            self.switch_to_deploy()
         self._freeze()
 
     @staticmethod
@@ -392,6 +400,22 @@ class IFormer(BaseModule):
             super().init_weights()
         self.is_init = True
 
+    def switch_to_deploy(self) -> None:
+        """Turn into the deploy form, in place: for inference alone, faster, with the same outputs.
+
+        What can be folded is folded and all parameters are frozen, so there is no way back and no training. The state
+        dict has other keys: `IFormer(..., deploy=True)` loads it. A second call does nothing.
+
+        Raises:
+            ValueError: A norm is no batch norm with running statistics.
+        """
+        if self.deploy:
+            return
+        deploy_form.check(self)
+        self.eval()
+        deploy_form.switch(self)
+        self.deploy = True
+
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # Every way of loading comes through here, so released and timm's weights load wherever ours do.
         weights.adapt_state_dict(self, state_dict, prefix)
@@ -403,7 +427,16 @@ class IFormer(BaseModule):
                 module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> IFormer:
-        """Set training mode; frozen stages, and with `norm_eval` all batch norms, stay in evaluation mode."""
+        """Set training mode; frozen stages, and with `norm_eval` all batch norms, stay in evaluation mode.
+
+        Raises:
+            RuntimeError: The network is in its deploy form.
+        """
+        if mode and self.deploy:
+            raise RuntimeError(
+                'this IFormer is in its deploy form, which is for inference only: train one that is built without '
+                'deploy=True and was never given switch_to_deploy()'
+            )
         super().train(mode)
         if mode:
             self._freeze()
@@ -422,6 +455,8 @@ class IFormer(BaseModule):
         Returns:
             For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), without a norm on it.
         """
+        if not exporting():
+            x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
         x = self.stem(x)
         outputs = []
         for index, stage in enumerate(self.stages):

@@ -338,6 +338,20 @@ def _layout_here(state_dict: Mapping[str, Tensor], prefix: str) -> str:
     return layout
 
 
+def _check_form(backbone: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Check that weights of the deploy form go into that form, and others not."""
+    deployed = 'stem.0.conv.bias' in weights  # of a batch norm that is folded
+    if deployed and not backbone.deploy:
+        raise ValueError(
+            "The weights are of IFormer's deploy form, which cannot be undone: build the backbone with deploy=True"
+        )
+    if backbone.deploy and not deployed:
+        raise ValueError(
+            'This IFormer is in its deploy form, the weights are of the form that is trained: load them into one '
+            'that is built without deploy=True, then call its switch_to_deploy()'
+        )
+
+
 def adapt_state_dict(backbone: nn.Module, state_dict: dict, prefix: str) -> None:
     """Bring a backbone's keys in a state dict to our layout, in place, and check that they are the network's.
 
@@ -355,6 +369,7 @@ def adapt_state_dict(backbone: nn.Module, state_dict: dict, prefix: str) -> None
     """
     weights = _under(state_dict, prefix)
     layout = _layout_here(weights, prefix)
+    _check_form(backbone, weights)
     if layout != 'mmiformer':
         weights = {key: tensor for key, tensor in weights.items() if not _HEAD_KEY[layout].fullmatch(key)}
         weights = rename(weights, layout, 'mmiformer')
@@ -365,6 +380,8 @@ def adapt_state_dict(backbone: nn.Module, state_dict: dict, prefix: str) -> None
         if not (match := stage.match(key)) or int(match.group(1)) < len(backbone.stages)
     }
     if faults := _faults(backbone, built):
+        if backbone.deploy:
+            raise _misfit(backbone, 'deploy', faults, '', '')
         fields = arch_fields(weights)
         wanted = {key: getattr(backbone.arch, key) for key in fields}
         raise _misfit(backbone, layout, faults, f'arch={_named(fields)!r}', f'arch={_named(wanted)!r}')

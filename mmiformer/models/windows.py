@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .exporting import exporting
+
 
 def partition(x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:
     """Cut a map into non-overlapping windows (equation 5).
@@ -13,19 +15,21 @@ def partition(x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:
     Args:
         x: The map (B, C, H, W); H and W are multiples of `window_size`.
         window_size: Side of a window, in pixels of the map.
-        num_chunks: The channels are split into this many chunks, cut one after the other and concatenated. The result
-            does not depend on it; on a phone the peak memory and the time do (Table 17).
+        num_chunks: In exported graphs the channels are split into this many chunks, cut one after the other and
+            concatenated. The result does not depend on it; on a phone the peak memory and the time do (Table 17).
+            torch only loses time by it (docs/performance.md), so there all channels are cut at once.
 
     Returns:
         The windows (B nH nW, C, window_size, window_size), row by row within each map.
     """
-    if num_chunks > 1:
+    if num_chunks > 1 and exporting():
         return torch.cat([partition(chunk, window_size) for chunk in x.chunk(num_chunks, dim=1)], dim=1)
     _, channels, height, width = x.shape
-    rows, columns = height // window_size, width // window_size
-    x = x.reshape(-1, channels, rows, window_size, columns, window_size)  # (B, C, nH, ws, nW, ws)
-    x = x.permute(0, 2, 4, 1, 3, 5)  # (B, nH, nW, C, ws, ws)
-    return x.reshape(-1, channels, window_size, window_size)  # (B nH nW, C, ws, ws)
+    columns = width // window_size
+    x = x.permute(0, 2, 3, 1)  # (B, H, W, C), as it is in memory
+    x = x.reshape(-1, window_size, columns, window_size * channels)  # (B nH, ws, nW, ws C)
+    x = x.transpose(1, 2).reshape(-1, window_size, window_size, channels)  # (B nH nW, ws, ws, C), the one copy
+    return x.permute(0, 3, 1, 2)  # (B nH nW, C, ws, ws)
 
 
 def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1) -> Tensor:
@@ -40,13 +44,14 @@ def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1) -> Te
     Returns:
         The map (B, C, height, width).
     """
-    if num_chunks > 1:
+    if num_chunks > 1 and exporting():
         return torch.cat([reverse(chunk, height, width) for chunk in windows.chunk(num_chunks, dim=1)], dim=1)
     _, channels, window_size, _ = windows.shape
-    rows, columns = height // window_size, width // window_size
-    x = windows.reshape(-1, rows, columns, channels, window_size, window_size)  # (B, nH, nW, C, ws, ws)
-    x = x.permute(0, 3, 1, 4, 2, 5)  # (B, C, nH, ws, nW, ws)
-    return x.reshape(-1, channels, height, width)  # (B, C, H, W)
+    columns = width // window_size
+    x = windows.permute(0, 2, 3, 1)  # (B nH nW, ws, ws, C), as it is in memory
+    x = x.reshape(-1, columns, window_size, window_size * channels)  # (B nH, nW, ws, ws C)
+    x = x.transpose(1, 2).reshape(-1, height, width, channels)  # (B, H, W, C), the one copy
+    return x.permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
 def run_on_windows(run: Callable[[Tensor], Tensor], x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmiformer.models.blocks import CPE, FFN, SHMA, ConvBlock
+from mmiformer.models.blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
 
 from ..helpers import randomise, relative_error
 
@@ -53,3 +53,42 @@ def test_drop_path_drops_whole_samples_in_training_only():
     dropped = ratio < 1e-6
     assert 10 < dropped.sum() < 54
     torch.testing.assert_close(ratio[~dropped], torch.full_like(ratio[~dropped], 2.0), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize('kernel_size, groups', [(1, 1), (3, 2), (5, 8)])
+def test_frozen_batch_norm_folds_with_exact_outputs_and_gradients(kernel_size, groups):
+    unit = randomise(ConvBN(8, 16, kernel_size, groups=groups, norm_cfg=BN, act_cfg=GELU)).double().eval()
+    plain = nn.Sequential(unit.conv, unit.norm, unit.act)
+    answers = []
+    for layer in (unit, plain):
+        x = torch.randn(2, 8, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        y = layer(x)
+        unit.zero_grad()
+        y.pow(3).sum().backward()
+        answers.append([y, x.grad, *(parameter.grad for parameter in unit.parameters())])
+    assert len(answers[0]) == 5  # output, input, weight, scale, shift
+    for folded, expected in zip(*answers, strict=True):
+        assert relative_error(folded, expected) < 1e-13
+
+
+def test_batch_norm_that_trains_sees_the_batch():
+    unit = randomise(ConvBN(4, 4, 1, norm_cfg=BN)).train()
+    assert not unit.frozen
+    y = unit(torch.randn(8, 4, 5, 5))
+    torch.testing.assert_close(
+        (y.mean((0, 2, 3)), y.var((0, 2, 3), False)), (unit.norm.bias, unit.norm.weight**2), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_what_a_frozen_ffn_keeps_for_the_backward_pass():
+    ffn, x = FFN(8, 4, BN, GELU).eval(), torch.randn(1, 8, 32, 32, requires_grad=True)
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        ffn(x)
+    maps = [size for size in kept.values() if size >= x.nbytes]
+    assert sorted(maps) == [x.nbytes, 4 * x.nbytes]  # its input, and what goes into the activation

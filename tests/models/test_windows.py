@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from mmiformer.models import windows as windows_module
 from mmiformer.models.windows import partition, reverse, run_on_windows
 
 
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('num_chunks', [1, 3, 16, 100])
-def test_partition_takes_each_window_row_by_row(num_chunks):
-    x = torch.randn(2, 5, 6, 9)
+def test_partition_takes_each_window_row_by_row(num_chunks, memory_format, monkeypatch):
+    monkeypatch.setattr(windows_module, 'exporting', lambda: True)  # else there are no chunks
+    x = torch.randn(2, 5, 6, 9).to(memory_format=memory_format)
     windows = partition(x, 3, num_chunks)
     expected = [
         x[image, :, row : row + 3, column : column + 3]
@@ -20,7 +23,8 @@ def test_partition_takes_each_window_row_by_row(num_chunks):
 
 
 @pytest.mark.parametrize('num_chunks', [1, 4, 7])
-def test_reverse_undoes_partition(num_chunks):
+def test_reverse_undoes_partition(num_chunks, monkeypatch):
+    monkeypatch.setattr(windows_module, 'exporting', lambda: True)
     x = torch.randn(2, 10, 8, 12)
     assert torch.equal(reverse(partition(x, 4, num_chunks), 8, 12, num_chunks), x)
 
@@ -41,3 +45,22 @@ def test_run_on_windows_pads_with_zeros_at_the_right_and_the_bottom(size):
     joined = reverse(windows, 4 * rows, 4 * columns)
     assert torch.equal(joined[..., : size[0], : size[1]], x)
     assert (joined != 0).sum() == x.numel()  # what was added is zero; x has none
+
+
+def test_chunks_are_in_exported_graphs_alone():
+    class Windows(torch.nn.Module):
+        def forward(self, x):
+            return run_on_windows(torch.nn.Identity(), x, 4, num_chunks=5)
+
+    x = torch.randn(1, 20, 8, 8)
+    traced = torch.jit.trace(Windows(), x)
+    exported = torch.export.export(Windows(), (x,))
+    for graph in (str(traced.inlined_graph), str(exported.graph)):
+        assert (
+            graph.count('chunk') + graph.count('split') >= 2 and graph.count('aten.cat') + graph.count('aten::cat') == 2
+        )
+    assert torch.equal(traced(x), x) and torch.equal(exported.module()(x), x)
+    with torch.profiler.profile() as profile:
+        Windows()(x)
+    names = [event.key for event in profile.key_averages()]
+    assert 'aten::permute' in names and not {'aten::cat', 'aten::chunk'} & set(names)

@@ -1,0 +1,163 @@
+"""The deploy form of a trained backbone: the same outputs by fewer operations, for inference only.
+
+Batch norms, the residual of CPE, layer scale and the scale of attention are folded into the layers before them; q, k, v
+and gate are one layer; 1x1 convolutions are linear layers on (B, H, W, C), a view of a map that is channels-last in
+memory; GELU and residuals are added by the layers themselves where torch can do that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from . import fused
+from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
+
+
+def switch_to_deploy(model: nn.Module) -> int:
+    """Bring all backbones of a detector or segmentor into their deploy form, in place.
+
+    Args:
+        model: With modules that have a method `switch_to_deploy`, or itself one.
+
+    Returns:
+        How many there were.
+    """
+    found = [module for module in model.modules() if hasattr(module, 'switch_to_deploy')]
+    for module in found:
+        module.switch_to_deploy()
+    return len(found)
+
+
+def fold(unit: ConvBN, gamma: Tensor | None = None) -> nn.Conv2d:
+    """The one convolution that does what a Conv-BN in evaluation mode does, without its activation.
+
+    Args:
+        unit: The Conv-BN.
+        gamma: Layer scale (1, C, 1, 1) on its output.
+    """
+    conv = unit.conv
+    weight, bias = unit.fold()
+    if gamma is not None:
+        weight, bias = weight * gamma.view(-1, 1, 1, 1), bias * gamma.flatten()
+    folded = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
+    )
+    folded.weight = _frozen(weight.contiguous(memory_format=torch.channels_last))
+    folded.bias = _frozen(bias)
+    return folded
+
+
+def to_linear(*convs: nn.Conv2d) -> nn.Linear:
+    """1x1 convolutions of one map as one linear layer, with their output channels one after the other."""
+    weight = torch.cat([conv.weight.flatten(1) for conv in convs])
+    linear = nn.Linear(*weight.shape[::-1])
+    linear.weight, linear.bias = _frozen(weight), _frozen(torch.cat([conv.bias for conv in convs]))
+    return linear
+
+
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=False)
+
+
+class ConvAct(nn.Module):
+    """A folded convolution and its activation."""
+
+    def __init__(self, unit: ConvBN):
+        super().__init__()
+        self.conv, self.act = fold(unit), unit.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C', H', W') to (B, C, H, W)."""
+        return fused.act_of_conv(x, self.conv, self.act)
+
+
+class PointwiseConv(nn.Module):
+    """A folded 1x1 convolution without activation."""
+
+    def __init__(self, unit: ConvBN):
+        super().__init__()
+        self.linear = to_linear(fold(unit))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C', H, W) to (B, C, H, W)."""
+        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Bottleneck(nn.Module):
+    """A conv block, or an FFN, which is one without depthwise convolution."""
+
+    def __init__(self, block: ConvBlock | FFN):
+        super().__init__()
+        self.dwconv = fold(block.dwconv) if isinstance(block, ConvBlock) else nn.Identity()
+        self.expand, self.act = to_linear(fold(block.expand)), block.expand.act
+        self.project = to_linear(fold(block.project, block.gamma))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        wide = fused.act_of_linear(self.dwconv(x).permute(0, 2, 3, 1), self.expand, self.act)  # (B, H, W, ratio C)
+        return fused.sum_with_linear(x.permute(0, 2, 3, 1), wide, self.project).permute(0, 3, 1, 2)
+
+
+def fold_cpe(block: CPE) -> nn.Conv2d:
+    """The one depthwise convolution that does what a CPE does, its residual on the kernel's centre."""
+    folded = fold(block.dwconv)
+    folded.weight[:, :, 1, 1] += 1
+    return folded
+
+
+class DeployedSHMA(nn.Module):
+    """Single-head modulation attention, with q, k, v and gate from one product."""
+
+    def __init__(self, block: SHMA):
+        super().__init__()
+        q = fold(block.q)
+        q.weight *= block.scale
+        q.bias *= block.scale
+        self.head_dim, self.modulation = q.out_channels, block.modulation
+        self.qkv_gate = to_linear(q, fold(block.k), fold(block.v_gate))
+        self.project = to_linear(fold(block.project, block.gamma))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        tokens = x.flatten(1, 2)  # (B, HW, C)
+        q, k, v_gate = self.qkv_gate(tokens).split([self.head_dim, self.head_dim, 2 * tokens.shape[2]], dim=2)
+        if self.modulation == 'value':
+            v, gate = v_gate.sigmoid().chunk(2, dim=2)  # two of (B, HW, C)
+        else:
+            v, gate = v_gate.chunk(2, dim=2)
+            gate = gate.sigmoid()
+        context = (q @ k.transpose(1, 2)).softmax(dim=-1) @ v  # (B, HW, HW) @ (B, HW, C)
+        if self.modulation == 'context':
+            context = context.sigmoid()
+        x = fused.sum_with_linear(tokens, gate * context, self.project).reshape(x.shape)
+        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+
+
+_DEPLOYED = {ConvBlock: Bottleneck, FFN: Bottleneck, CPE: fold_cpe, SHMA: DeployedSHMA}
+
+
+def check(backbone: nn.Module) -> None:
+    """Check that a backbone has a deploy form.
+
+    Raises:
+        ValueError: A norm cannot be folded.
+    """
+    for name, unit in backbone.named_modules():
+        if isinstance(unit, ConvBN):
+            norm = unit.norm
+            if not (isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats):
+                raise ValueError(f'{name}.norm is {norm}: only batch norms with running statistics can be folded')
+
+
+@torch.no_grad()
+def switch(backbone: nn.Module) -> None:
+    """Replace the layers of an `IFormer` in evaluation mode, in place."""
+    first, second, last = backbone.stem
+    backbone.stem = nn.Sequential(ConvAct(first), ConvAct(second), PointwiseConv(last))
+    for stage in backbone.stages:
+        if isinstance(stage.downsample, ConvBN):
+            stage.downsample = fold(stage.downsample)
+        stage.blocks = nn.ModuleList(_DEPLOYED[type(block)](block) for block in stage.blocks)

@@ -1,0 +1,88 @@
+"""Layers with what follows them done in the same pass over memory: GELU, and the sum with a residual.
+
+On the CPU torch has oneDNN's fused layers as operators that it uses itself when it compiles, and promises to nobody.
+They are tried once; where they are missing or wrong, or cannot be used, the plain operators do the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
+    """`act(layer(x))` for x (..., C')."""
+    if _is_gelu(act) and _usable(x):
+        return _linear_gelu(x, layer.weight, layer.bias)
+    return act(layer(x))
+
+
+def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
+    """`residual + layer(x)` for residual (..., C) and x (..., C')."""
+    if _usable(x):
+        return _linear_sum(residual, x, layer.weight, layer.bias)
+    return residual + layer(x)
+
+
+def act_of_conv(x: Tensor, layer: nn.Conv2d, act: nn.Module) -> Tensor:
+    """`act(layer(x))` for a map x (B, C', H, W), channels-last in memory."""
+    if _is_gelu(act) and _usable(x):
+        return _conv_gelu(x, layer.weight, layer.bias, layer.stride, layer.padding)
+    return act(layer(x))
+
+
+def _is_gelu(act: nn.Module) -> bool:
+    return isinstance(act, nn.GELU) and act.approximate == 'none'
+
+
+def _usable(x: Tensor) -> bool:
+    return (
+        x.device.type == 'cpu'
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and not torch.is_grad_enabled()  # they have no gradient
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()  # torch fuses by itself
+        and not _autocasts()  # they would not be cast
+        and _work(x.dtype)
+    )
+
+
+def _autocasts() -> bool:
+    try:
+        return torch.is_autocast_enabled('cpu')
+    except TypeError:  # before torch 2.4
+        return torch.is_autocast_cpu_enabled()
+
+
+@cache
+def _work(dtype: torch.dtype) -> bool:
+    """Whether torch has the operators for this data type, and they do what is expected."""
+    x, weight = torch.linspace(-2, 2, 64, dtype=dtype).view(2, 8, 4).unbind()
+    weight, bias = weight[:4], torch.ones(4, dtype=dtype)
+    map_ = x.view(1, 2, 4, 4).permute(0, 3, 1, 2)  # (B, C, H, W), channels-last
+    kernel = weight[:, :, None, None]
+    try:
+        pairs = (
+            (_linear_gelu(x, weight, bias), F.gelu(F.linear(x, weight, bias))),
+            (_linear_sum(x, x, weight, bias), x + F.linear(x, weight, bias)),
+            (_conv_gelu(map_, kernel, bias, (2, 2), (1, 1)), F.gelu(F.conv2d(map_, kernel, bias, 2, 1))),
+        )
+        error = max((fused.float() - plain.float()).abs().max() for fused, plain in pairs)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    return bool(error < 50 * torch.finfo(dtype).eps)
+
+
+def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'gelu', [], 'none')
+
+
+def _linear_sum(residual: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, 'add')
+
+
+def _conv_gelu(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple, padding: tuple) -> Tensor:
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, (1, 1), 1, 'gelu', [], 'none')

@@ -1,0 +1,106 @@
+"""The deploy form against the network it is made from."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mmiformer.models import IFormer, fused
+from mmiformer.models.deploy import switch_to_deploy
+
+from ..helpers import TINY, randomise, relative_error
+
+
+def pair(dtype=torch.float64, **kwargs) -> tuple[IFormer, IFormer]:
+    """A network, and the same one in its deploy form."""
+    network = randomise(IFormer(TINY, window_size=4, **kwargs)).to(dtype).eval()
+    deployed = copy.deepcopy(network)
+    deployed.switch_to_deploy()
+    return network, deployed
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(),
+        dict(modulation='context', window_layout='paper'),
+        dict(layer_scale_init_value=0.3, act_cfg=dict(type='ReLU'), frozen_stages=2),
+        dict(out_indices=(0, 2)),
+    ],
+)
+@torch.no_grad()
+def test_outputs_are_exactly_those_of_the_network(kwargs):
+    network, deployed = pair(**kwargs)
+    x = torch.randn(2, 3, 150, 90, dtype=torch.float64)
+    outputs = deployed(x)
+    assert len(outputs) == len(network.out_indices)
+    for output, expected in zip(outputs, network(x), strict=True):
+        assert output.shape == expected.shape and relative_error(output, expected) < 1e-12
+
+
+@pytest.mark.parametrize('dtype, bound', [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+@torch.no_grad()
+def test_fused_layers_of_this_torch(dtype, bound, monkeypatch):
+    """Where torch has the fused layers, they are used, and are what the plain ones are."""
+    network, deployed = pair(torch.float32)
+    deployed, x = deployed.to(dtype), torch.randn(2, 3, 150, 90)
+    with torch.profiler.profile() as profile:
+        outputs = deployed(x.to(dtype))
+    names = {event.key for event in profile.key_averages()}
+    assert ('mkldnn::_linear_pointwise' in names) == fused._work(dtype)
+    assert fused._work(dtype) == hasattr(torch.ops.mkldnn, '_linear_pointwise')
+    monkeypatch.setattr(fused, '_work', lambda dtype: False)
+    for output, plain, expected in zip(outputs, deployed(x.to(dtype)), network(x), strict=True):
+        assert relative_error(output, expected) < bound and relative_error(plain, expected) < bound
+
+
+def test_input_keeps_its_gradient():
+    network, deployed = pair()
+    gradients = []
+    for form in (network, deployed):
+        x = torch.randn(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        form(x)[-1].square().sum().backward()
+        gradients.append(x.grad)
+    assert relative_error(*gradients) < 1e-10
+
+
+def test_state_dict_is_loaded_by_the_deploy_form_alone():
+    network, deployed = pair(torch.float32)
+    again = IFormer(TINY, window_size=4, deploy=True)
+    again.load_state_dict(deployed.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(again(x), deployed(x), strict=True))
+    with pytest.raises(ValueError, match='built? .*without deploy=True.*switch_to_deploy'):
+        again.load_state_dict(network.state_dict())
+    with pytest.raises(ValueError, match='deploy=True'):
+        network.load_state_dict(deployed.state_dict())
+    with pytest.raises(ValueError, match='of another shape'):
+        IFormer(dict(TINY, ffn_ratio=3), deploy=True).load_state_dict(deployed.state_dict())
+
+
+def test_it_has_no_norms_and_nothing_to_train():
+    _, deployed = pair()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
+    assert not any(parameter.requires_grad for parameter in deployed.parameters())
+    assert not deployed.eval().training
+    with pytest.raises(RuntimeError, match='inference only'):
+        deployed.train()
+    before = deployed.state_dict().keys()
+    deployed.switch_to_deploy()
+    assert deployed.state_dict().keys() == before
+
+
+def test_norms_that_cannot_be_folded_are_named_and_nothing_is_changed():
+    network = IFormer(TINY, norm_cfg=dict(type='GN', num_groups=4))
+    keys = network.state_dict().keys()
+    with pytest.raises(ValueError, match=r'stem\.0\.norm is GroupNorm'):
+        network.switch_to_deploy()
+    assert network.state_dict().keys() == keys and not network.deploy
+
+
+def test_backbones_are_found_inside_a_model():
+    model = nn.ModuleDict(dict(backbone=IFormer(TINY), head=nn.Linear(2, 2)))
+    assert switch_to_deploy(model) == 1 and model['backbone'].deploy
+    assert switch_to_deploy(model['head']) == 0
