@@ -453,7 +453,8 @@ class IFormer(BaseModule):
             x: Normalised images (B, in_channels, H, W), H and W from 32 up.
 
         Returns:
-            For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), without a norm on it.
+            For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), contiguous, without a
+            norm on it.
         """
         if not exporting():
             x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
@@ -462,5 +463,5 @@ class IFormer(BaseModule):
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(x.contiguous())  # mmcv's operators, such as RoIAlign, read wrong from channels-last maps
         return tuple(outputs)

@@ -36,6 +36,7 @@ def test_maps_have_the_channels_and_strides_of_feature_info(size):
     for output, info in zip(outputs, network.feature_info, strict=True):
         stride = info['stride']
         assert output.shape == (2, info['channels'], -(-size[0] // stride), -(-size[1] // stride))
+        assert output.is_contiguous()  # or mmcv's RoIAlign silently pools from other places
 
 
 @pytest.mark.parametrize('out_indices', [(0,), (2,), (1, 3), [0, 1, 2]])
