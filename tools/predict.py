@@ -23,6 +23,7 @@ from mmiformer.engine.files import Source, check_folder, find_sources
 from mmiformer.engine.predictions import PARTS, Results
 from mmiformer.engine.predictor import BrokenSource, OtherTask, Predictor, Video
 from mmiformer.engine.runs import read_checkpoint
+from mmiformer.engine.speed import add_deploy
 
 SOME_SKIPPED = 3
 
@@ -48,6 +49,7 @@ def parse_args() -> Namespace:
         metavar='SCORE',
         help='draw detections above this score (default: %(default)s); the file holds all that the model returns',
     )
+    add_deploy(parser)
     add_cfg_options(parser, 'model.test_cfg.rcnn.score_thr=0.1')
     add_trust(parser)
     return parser.parse_args()
@@ -114,7 +116,7 @@ def main() -> None:
         sources, cfg, checkpoint = prepare(args)
     info = dict(config=args.config, checkpoint=args.checkpoint, root=str(sources[0].root))
     with plain_errors(ValueError):
-        predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device)
+        predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device, args.deploy)
         results = Results(args.out, predictor.classes, predictor.palette, cfg.default_scope == 'mmseg', info)
     del checkpoint  # its optimizer may be twice the model
     try:

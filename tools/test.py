@@ -26,6 +26,7 @@ from mmiformer.engine.launch import join_processes
 from mmiformer.engine.report import format_classes, format_table, nothing_detected, summarise, write_json
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
 from mmiformer.engine.runs import read_checkpoint, set_work_dir
+from mmiformer.engine.speed import NoFastForm, add_compile, add_deploy
 
 
 def parse_args() -> Namespace:
@@ -38,6 +39,8 @@ def parse_args() -> Namespace:
         '--dump', metavar='DIR', help="write the results: detections in COCO's format, segmentations as label PNGs"
     )
     parser.add_argument('--per-class', action='store_true', help='segmentation: also the figures by class')
+    add_deploy(parser)
+    add_compile(parser)
     return parser.parse_args()
 
 
@@ -73,9 +76,10 @@ def test(args: Namespace) -> None:
         cfg, tested, notes = prepare(args)
     runner = WholeRunner.from_cfg(cfg)
     runner.whole = tested
+    runner.deploy, runner.compile = args.deploy, args.compile
     for note in notes:
         runner.logger.warning(note)
-    with plain_errors(CheckpointMismatch):
+    with plain_errors(CheckpointMismatch, NoFastForm):
         metrics = runner.test()
     if is_main_process():
         report(args, cfg, runner, metrics)

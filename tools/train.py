@@ -17,6 +17,7 @@ from mmiformer.engine.recipe import check_batch, check_resumed, pretrained_file,
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir
 from mmiformer.engine.seed import settle_seed
+from mmiformer.engine.speed import NoFastForm, add_compile, speed_up
 from mmiformer.engine.visual import ValidationPictures, use_tensorboard
 
 
@@ -34,6 +35,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         '--no-pretrained', action='store_true', help='random weights in the backbone, whose batch norms then train'
     )
+    add_compile(parser)
     parser.add_argument('--seed', type=int, help="default: the config's, or that of the resumed run, or a random one")
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--vis', type=int, default=0, metavar='N', help='draw N validation images at each evaluation')
@@ -86,6 +88,8 @@ def train(args: Namespace) -> None:
         cfg, resumed, notes = prepare(args)
     runner = WholeRunner.from_cfg(cfg)
     runner.whole = resumed
+    with plain_errors(NoFastForm):
+        speed_up(runner.model, compile=args.compile)
     if args.vis:
         runner.register_hook(ValidationPictures(args.vis))
     for note in notes:

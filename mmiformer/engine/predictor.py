@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from .config import datasets
 from .painter import Colour, Painter
 from .runner import load_whole
+from .speed import speed_up
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
 # Where the toolboxes' models keep the part that decides on classes.
@@ -75,14 +76,16 @@ class Predictor:
         checkpoint: A checkpoint of its model, as `read_checkpoint` gives it.
         source: Where the checkpoint is from, for errors.
         device: Where to run.
+        deploy: Whether the backbone takes its deploy form.
 
     Raises:
+        NoFastForm: It has none.
         ValueError: The config has no test pipeline for images, the device is not there, or classes and model do not
             fit.
         CheckpointMismatch: The checkpoint is of another model.
     """
 
-    def __init__(self, cfg: Config, checkpoint: dict, source: str, device: str):
+    def __init__(self, cfg: Config, checkpoint: dict, source: str, device: str, deploy: bool = False):
         cfg = cfg.copy()
         init_default_scope(cfg.default_scope)
         tested = next(datasets(cfg, ('test_dataloader',)), {})
@@ -98,6 +101,7 @@ class Predictor:
         self._load = TRANSFORMS.build({**load[0], 'backend_args': None})  # images are on this machine
         self._inferencer = _build_inferencer(cfg, checkpoint['state_dict'], source, device, self.painter, self.meta)
         self._check_heads()
+        speed_up(self._inferencer.model, deploy)
 
     @property
     def meta(self) -> dict:

@@ -6,6 +6,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from .speed import speed_up
+
 
 class CheckpointMismatch(ValueError):
     """A checkpoint does not hold the model's weights."""
@@ -51,10 +53,13 @@ def _first(keys: Iterable[str], number: int = 4) -> str:
 class WholeRunner(Runner):
     """MMEngine's Runner; :attr:`whole`, if set, is a checkpoint that was read before, and is loaded strictly.
 
-    `cfg.load_from` without it starts from weights for another task, as ever: what does not fit is left aside.
+    `cfg.load_from` without it starts from weights for another task, as ever: what does not fit is left aside. Then
+    :attr:`deploy` and :attr:`compile` bring the backbone into a faster form.
     """
 
     whole: dict | None = None
+    deploy: bool = False
+    compile: bool = False
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
         if self.whole is None:
@@ -62,6 +67,7 @@ class WholeRunner(Runner):
         self.call_hook('after_load_checkpoint', checkpoint=self.whole)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_whole(model, self.whole['state_dict'], filename)
+        speed_up(model, self.deploy, self.compile)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}: all keys match.')
         return self.whole

@@ -172,6 +172,12 @@ def test_segmentation(inputs, tmp_path, monkeypatch, capsys):
         seen |= set(np.unique(answer))
     assert len(seen) > 3
 
+    deployed = (SEM_FPN, weights, inputs / 'b/x.png', '--out', 'deployed', '--deploy', '--cfg-options', SMALL)
+    assert call(monkeypatch, 'predict', *deployed) is None
+    (file,) = (tmp_path / 'deployed/labels').rglob('*.png')
+    plain = Image.open(tmp_path / 'out' / images['b/x.png:'][0]['label_file'])
+    assert np.mean(np.asarray(Image.open(file)) == np.asarray(plain)) > 0.99
+
     # Stopped in the second of three images: the first is there, and so is what the run before wrote of others.
     predicted = []
 

@@ -124,10 +124,10 @@ def test_sem_fpn(tmp_path):
     assert not torch.equal(weights['backbone.stem.0.norm.weight'], released[f'{key}.weight'])
 
     where = ('--out', 'figures.json', '--dump', 'dump')
-    run('test', *config, work_dir / 'iter_4.pth', *where, *options, cwd=tmp_path)
+    run('test', *config, work_dir / 'iter_4.pth', '--deploy', *where, *options, cwd=tmp_path)
     figures = json.loads((tmp_path / 'figures.json').read_text())['figures']
     validated = [line for line in lines if 'mIoU' in line][-1]
-    assert figures == {name: pytest.approx(validated[name]) for name in ('mIoU', 'mAcc', 'aAcc')}
+    assert figures == {name: pytest.approx(validated[name], abs=0.05) for name in ('mIoU', 'mAcc', 'aAcc')}
     for path in (tmp_path / 'ade/images/validation').glob('*.jpg'):
         answer = Image.open(tmp_path / 'dump' / f'{path.stem}.png')
         assert answer.size == Image.open(path).size and 1 <= np.min(answer) <= np.max(answer) <= 150

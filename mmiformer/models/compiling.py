@@ -1,0 +1,39 @@
+"""Compiling the backbone inside a detector or segmentor, for images of any size."""
+
+from __future__ import annotations
+
+import torch._dynamo
+from torch import nn
+
+from .iformer import IFormer
+
+GRAPHS = 64  # of all kinds and widths of blocks, with and without gradients; torch's own limit of 8 is for one function
+
+
+def compile_backbones(model: nn.Module, **options) -> int:
+    """Let torch compile all backbones of a model in place, at their next call.
+
+    Stem, downsamplings and blocks are compiled each by itself, for any size of the map: blocks of one shape share what
+    was compiled, cutting windows stays outside, where its arithmetic with sizes would take the compiler minutes, and
+    state dicts keep their keys.
+
+    Args:
+        model: A detector, a segmentor or a backbone.
+        options: Of `torch.compile`, besides `dynamic`.
+
+    Returns:
+        How many backbones there were.
+
+    """
+    config = torch._dynamo.config
+    limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
+    setattr(config, limit, max(getattr(config, limit), GRAPHS))
+    backbones = [module for module in model.modules() if isinstance(module, IFormer)]
+    for backbone in backbones:
+        parts = [backbone.stem]
+        for stage in backbone.stages:
+            parts += [stage.downsample, *stage.blocks]
+        for part in parts:
+            if not isinstance(part, nn.Identity):
+                part.compile(dynamic=True, **options)
+    return len(backbones)
