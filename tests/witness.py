@@ -1,8 +1,7 @@
 """timm's iFormer, run in a process of its own: `python -m tests.witness IN OUT`.
 
-timm needs torchvision, and on CPU-only torch that is imported only once the operators that it looks for have been
-declared. MMEngine's Runner fails where torchvision is half there, so both live in a folder of their own, `witness` in
-the environment, which no other process sees.
+MMEngine's Runner fails where torchvision is half there, so timm and torchvision live in a folder of their own,
+`witness` in the environment, which only processes see that ask for it.
 """
 
 from __future__ import annotations
@@ -13,25 +12,9 @@ from pathlib import Path
 
 import torch
 
-FOLDER = Path(sys.prefix) / 'witness'
+from mmiformer.benchmark.timm_peers import FOLDER, import_timm
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def import_timm():
-    """timm, imported from the witness's folder."""
-    sys.path.append(str(FOLDER))
-    operators = torch.library.Library('torchvision', 'FRAGMENT')
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-            del sys.modules[name]
-        operators.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        operators.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    import timm
-
-    timm.operators = operators  # they go when the library object goes
-    return timm
 
 
 def ask(models: dict[str, dict], image: torch.Tensor, folder: Path) -> dict[str, dict]:

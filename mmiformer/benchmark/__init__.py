@@ -1,0 +1,1 @@
+"""Measuring backbones side by side: time, memory, share of what the machine can do."""

@@ -1,0 +1,131 @@
+"""Measure backbones side by side, in one run and in turns: time, memory, share of what the machine can do.
+
+python tools/benchmark.py m:reference m m:deploy repvit_m1_1 --threads 1
+python tools/benchmark.py m:reference m --what train --memory
+python tools/benchmark.py m m:global l l2 --sizes 512 256 768 1024 --memory --out work_dirs/growth
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+
+import torch
+
+from mmiformer.benchmark.contestants import WORDS, parse
+from mmiformer.benchmark.picture import draw
+from mmiformer.benchmark.report import facts, page, write_json
+from mmiformer.benchmark.run import Plan, measure
+from mmiformer.benchmark.timm_peers import PEERS, import_timm
+from mmiformer.engine.cli import USER_ERRORS, plain_errors
+from mmiformer.models.iformer import ARCHS
+
+DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
+
+
+def parse_args() -> Namespace:
+    forms = '\n'.join(f'  {word:10} {meaning}' for word, meaning in WORDS.items())
+    parser = ArgumentParser(
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog=f'networks:\n  {" ".join(ARCHS)}\n  of timm: {" ".join(PEERS)}\n    (inference: reparameterised)\n'
+        f'forms, joined by -, as in m:deploy-compile:\n{forms}',
+    )
+    parser.add_argument('names', nargs='*', metavar='NETWORK[:FORM]', help='default: m:reference m, and m:deploy')
+    parser.add_argument('--what', choices=DEFAULT, default='infer', help='a forward pass, or forward and backward')
+    parser.add_argument(
+        '--sizes', nargs='+', type=size, default=[(512, 512)], metavar='SIZE', help='such as 512 or 800x1344 (H x W)'
+    )
+    parser.add_argument('--batch', nargs='+', type=positive, default=[1], metavar='IMAGES', help='default: 1')
+    parser.add_argument('--threads', type=positive, default=torch.get_num_threads(), help='default: %(default)s')
+    parser.add_argument('--device', type=device, default='cpu', help='cpu (default), cuda, cuda:1, ...')
+    parser.add_argument(
+        '--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help='where no form names one'
+    )
+    parser.add_argument('--tf32', action='store_true', help='let float32 products on a GPU round to TF32')
+    parser.add_argument('--rounds', type=positive, default=20, help='how often each is timed (default: %(default)s)')
+    parser.add_argument('--warmup', type=positive, default=3, help='rounds before, untimed (default: %(default)s)')
+    parser.add_argument('--baseline', metavar='NAME', help='what the ratios are to (default: the first)')
+    parser.add_argument('--memory', action='store_true', help='measure memory as well')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='write table.md, results.json and picture.png there')
+    return parser.parse_args()
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width of `512` or `800x1344`."""
+    sides = text.split('x')
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= 32 for side in sides):
+        raise ArgumentTypeError(f'{text!r} is neither a side nor HxW, in pixels from 32 up')
+    return int(sides[0]), int(sides[-1])
+
+
+def device(text: str) -> torch.device:
+    """A CPU or GPU that torch can use here."""
+    try:
+        found = torch.device(text)
+    except RuntimeError:
+        found = None
+    number = torch.cuda.device_count()
+    if found is None or found.type not in ('cpu', 'cuda') or (found.type == 'cuda' and (found.index or 0) >= number):
+        raise ArgumentTypeError(f'{text!r} is neither cpu nor one of the {number} GPUs that torch can use here')
+    return found
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f'{text!r} is no whole number from 1 up')
+    return int(text)
+
+
+def make_plan(args: Namespace) -> Plan:
+    """What the arguments ask for.
+
+    Raises:
+        ValueError: A name is not one that there is.
+        ImportError: timm is needed and not installed.
+    """
+    train = args.what == 'train'
+    names = list(dict.fromkeys(args.names or DEFAULT[args.what]))
+    contestants = [parse(name, train) for name in names]
+    baseline = names[0] if args.baseline is None else args.baseline
+    if baseline not in names:
+        raise ValueError(f'--baseline {baseline} is none of what is measured: {", ".join(names)}')
+    if not all(contestant.is_ours for contestant in contestants):
+        import_timm()
+    return Plan(
+        contestants=contestants,
+        baseline=contestants[names.index(baseline)],
+        sizes=list(dict.fromkeys(args.sizes)),
+        batches=list(dict.fromkeys(args.batch)),
+        train=train,
+        device=args.device,
+        dtype=getattr(torch, args.dtype),
+        rounds=args.rounds,
+        warmup=args.warmup,
+        memory=args.memory,
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    torch.backends.cudnn.benchmark = True
+    if args.device.type == 'cuda':
+        torch.cuda.set_device(args.device)
+    with plain_errors(*USER_ERRORS):
+        plan = make_plan(args)
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+        rows, peaks = measure(plan)
+    known = facts(plan)
+    text = page(rows, peaks, plan, known)
+    print(f'\n{text}', end='')
+    if args.out:
+        (args.out / 'table.md').write_text(text)
+        write_json(rows, peaks, known, args.out / 'results.json')
+        if not draw(rows, args.out / 'picture.png'):
+            print('no picture: fewer than two of these networks have published results, and there is one size')
+
+
+if __name__ == '__main__':
+    main()
