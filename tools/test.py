@@ -21,7 +21,7 @@ from mmiformer.engine.config import (
     read_config,
     set_data_root,
 )
-from mmiformer.engine.evaluation import TEST, dump_results, figures_by_class, keep_classes
+from mmiformer.engine.evaluation import COCO_METRICS, TEST, dump_results, figures_by_class, keep_classes
 from mmiformer.engine.launch import join_processes
 from mmiformer.engine.report import format_classes, format_table, nothing_detected, summarise, write_json
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
@@ -87,9 +87,7 @@ def test(args: Namespace) -> None:
 
 def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> None:
     """Print the table, and write it where asked."""
-    coco = [
-        metric for metric in evaluators(cfg, TEST) if metric['type'] == 'CocoMetric' and not metric.get('format_only')
-    ]
+    coco = [m for m in evaluators(cfg, TEST) if m['type'] in COCO_METRICS and not m.get('format_only')]
     if coco and not metrics:
         runner.logger.warning('There is no detection in any image, so every AP is 0.')
         metrics = nothing_detected(coco[0]['metric'])

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from .config import evaluators
 
 TEST = ('test_evaluator',)
+COCO_METRICS = ('CocoMetric', 'FasterCocoMetric')  # mmdet's, on pycocotools and on faster-coco-eval
 
 
 def dump_results(cfg: Config, folder: str | os.PathLike) -> None:
@@ -24,13 +25,13 @@ def dump_results(cfg: Config, folder: str | os.PathLike) -> None:
 
     Raises:
         FileExistsError: The folder holds something.
-        ValueError: The config's metric is neither CocoMetric nor IoUMetric.
+        ValueError: The config's metric is of another kind.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f'--dump {folder}: it is there and not empty; results go to a new or empty folder')
     for metric in evaluators(cfg, TEST):
-        if metric['type'] == 'CocoMetric':
+        if metric['type'] in COCO_METRICS:
             metric['outfile_prefix'] = str(folder / 'results')
         elif metric['type'] in ('IoUMetric', 'ClassIoU'):
             metric['output_dir'] = str(folder)
