@@ -1,6 +1,6 @@
 """Measure backbones side by side, in one run and in turns: time, memory, share of what the machine can do.
 
-python tools/benchmark.py m:reference m m:deploy repvit_m1_1 --threads 1
+python tools/benchmark.py m:reference m m:deploy repvit_m1_1 --threads 2 --rounds 12
 python tools/benchmark.py m:reference m --what train --memory
 python tools/benchmark.py m m:global l l2 --sizes 512 256 768 1024 --memory --out work_dirs/growth
 """
@@ -58,14 +58,13 @@ def size(text: str) -> tuple[int, int]:
 
 
 def device(text: str) -> torch.device:
-    """A CPU or GPU that torch can use here."""
+    """A CPU or an NVIDIA GPU."""
     try:
         found = torch.device(text)
     except RuntimeError:
         found = None
-    number = torch.cuda.device_count()
-    if found is None or found.type not in ('cpu', 'cuda') or (found.type == 'cuda' and (found.index or 0) >= number):
-        raise ArgumentTypeError(f'{text!r} is neither cpu nor one of the {number} GPUs that torch can use here')
+    if found is None or found.type not in ('cpu', 'cuda'):
+        raise ArgumentTypeError(f'{text!r} is neither cpu nor a GPU (cuda, cuda:1, ...)')
     return found
 
 
@@ -80,9 +79,11 @@ def make_plan(args: Namespace) -> Plan:
     """What the arguments ask for.
 
     Raises:
-        ValueError: A name is not one that there is.
+        ValueError: A name is not one that there is, or the GPU is not.
         ImportError: timm is needed and not installed.
     """
+    if args.device.type == 'cuda' and (args.device.index or 0) >= (number := torch.cuda.device_count()):
+        raise ValueError(f'--device {args.device} is none of the {number} GPUs that torch can use here')
     train = args.what == 'train'
     names = list(dict.fromkeys(args.names or DEFAULT[args.what]))
     contestants = [parse(name, train) for name in names]
@@ -110,10 +111,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     torch.backends.cudnn.benchmark = True
-    if args.device.type == 'cuda':
-        torch.cuda.set_device(args.device)
     with plain_errors(*USER_ERRORS):
         plan = make_plan(args)
+        if args.device.type == 'cuda':
+            torch.cuda.set_device(args.device)
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
         rows, peaks = measure(plan)

@@ -12,6 +12,7 @@ from .timm_peers import PEERS
 
 WORDS = {
     'reference': 'as the released code runs it, on NCHW maps (inference: batch norms and CPE folded)',
+    'unchunked': 'the reference form with windows cut from all channels at once',
     'deploy': 'the form for inference',
     'global': 'attention among all tokens everywhere, no windows',
     'folded': 'batch norms folded into convolutions where timm leaves them',
@@ -21,7 +22,7 @@ WORDS = {
     'fp16': 'in float16',
     'autocast': 'weights in float32, bf16 or fp16 by autocast',
 }
-_OURS, _THEIRS = {'reference', 'deploy', 'global'}, {'folded'}
+_OURS, _THEIRS = {'reference', 'unchunked', 'deploy', 'global'}, {'folded'}
 _FOR_INFERENCE = {'deploy', 'folded'}
 _EXCLUDING = (('reference', 'deploy'), ('reference', 'nhwc'), ('bf16', 'fp16'))
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -90,6 +91,8 @@ def parse(name: str, train: bool = False) -> Contestant:
     for one, other in _EXCLUDING:
         if one in words and other in words:
             raise ValueError(f'{name}: {one} and {other} exclude each other')
+    if 'unchunked' in words and 'reference' not in words:
+        raise ValueError(f'{name}: only the reference form has chunks; say {network}:reference-unchunked')
     if 'autocast' in words and not {'bf16', 'fp16'} & set(words):
         raise ValueError(f'{name}: autocast to what? Say {name}-bf16 or {name}-fp16')
     return Contestant(name, network, frozenset(words))

@@ -182,6 +182,9 @@ def _form(contestant: Contestant, network: nn.Module, image: Tensor, train: bool
     if not contestant.is_ours:
         network = network if train else reparameterise(network)
         return fold_batch_norms(network, image) if 'folded' in words else network
+    if 'unchunked' in words:
+        for stage in network.stages:
+            stage.num_chunks = 1
     if 'reference' in words:
         return Reference(network, folded=not train)
     if 'deploy' in words:

@@ -24,19 +24,21 @@ def test_names():
     peer = parse('repvit_m1_1:compile')
     assert peer.label == 'RepViT-M1.1 compile' and peer.half is None and not peer.is_ours
     for word in WORDS:
-        assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}' + '-bf16' * (word == 'autocast'))
+        others = dict(autocast='-bf16', unchunked='-reference').get(word, '')
+        assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}{others}')
 
 
 @pytest.mark.parametrize(
     ('name', 'train', 'message'),
     [
         ('x', False, "x: 'x' is none of the networks t, s, m, l, l2, h, efficientnet_b0, resnet18"),
-        ('m:deplyo', False, "'deplyo' is none of the forms of m: reference, deploy, global, nhwc"),
+        ('m:deplyo', False, "'deplyo' is none of the forms of m: reference, unchunked, deploy, global, nhwc"),
         ('m:', False, "'' is none of the forms"),
         ('m:folded', False, "'folded' is none of the forms of m"),
         ('resnet18:deploy', False, "'deploy' is none of the forms of resnet18: folded, nhwc"),
         ('m:deploy', True, "'deploy' is a form for inference"),
         ('m:deploy-reference', False, 'reference and deploy exclude each other'),
+        ('m:unchunked', False, 'say m:reference-unchunked'),
         ('m:autocast', False, 'Say m:autocast-bf16'),
     ],
 )
@@ -53,6 +55,18 @@ def test_published_results():
     assert len(complete) == 12
     for result in complete:  # as in every published result of these two tasks
         assert result['mask_AP'] < result['box_AP'] and 31 < min(result.values()) < max(result.values()) < 46
+
+
+def test_chunks_are_those_of_the_reference_form():
+    copies = {}
+    for name in ('m:reference', 'm:reference-unchunked'):
+        two_windows = Workload(512, 256, 1, False, torch.device('cpu'), torch.float32)
+        entry = prepare(parse(name), two_windows)
+        assert entry.difference < 1e-5
+        with torch.profiler.profile() as profile:
+            entry.step()
+        copies[name] = sum(event.count for event in profile.key_averages() if event.key == 'aten::clone')
+    assert copies['m:reference'] == copies['m:reference-unchunked'] + 2 * 15  # cutting and joining, 16 chunks and one
 
 
 def test_deploy_form_is_the_same_network():

@@ -65,6 +65,7 @@ def test_training(tmp_path, monkeypatch, capsys):
         (['m:deplyo'], "error: m:deplyo: 'deplyo' is none of the forms of m: reference, deploy"),
         (['iformer_m'], "'iformer_m' is none of the networks t, s, m, l, l2, h"),
         (['m', '--baseline', 'l'], 'error: --baseline l is none of what is measured: m'),
+        (['m', '--device', 'cuda:99'], 'error: --device cuda:99 is none of the '),
         (['m:deploy', '--what', 'train'], "'deploy' is a form for inference"),
     ],
 )
@@ -78,7 +79,6 @@ def test_wrong_names(monkeypatch, arguments, message):
         (['--sizes', '31'], "'31' is neither a side nor HxW, in pixels from 32 up"),
         (['--sizes', '64x64x64'], 'neither a side nor HxW'),
         (['--rounds', '0'], "'0' is no whole number from 1 up"),
-        (['--device', 'cuda:99'], "'cuda:99' is neither cpu nor one of the"),
         (['--device', 'gpu'], "'gpu' is neither cpu nor"),
     ],
 )
