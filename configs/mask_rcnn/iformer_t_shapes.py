@@ -12,29 +12,41 @@ metainfo = dict(
     palette=[(228, 87, 86), (76, 120, 168), (245, 177, 52), (84, 162, 75), (178, 121, 162), (70, 190, 190)],
 )
 size = (128, 128)
-batch_size = 8
-max_epochs = 20
+batch_size = 4
+max_epochs = 15
 lr = 1e-3
 
-# ---- model: necks and heads are what costs, so they are a quarter as wide as Mask R-CNN's own and see fewer proposals;
+# ---- model: neck and heads are what costs, so they are a quarter as wide as Mask R-CNN's own and see fewer proposals;
 # they have batch norms, without which they learn slowly from random weights, like the backbone, whose norms train.
 channels = 64
 norm = dict(type='BN')
 strides = [4, 8, 16, 32]  # and no level of stride 64 in pictures of 128 pixels
+# Objects are 19 to 76 pixels wide: anchors and the level that an object is pooled from are for sizes a half and a third
+# of COCO's.
+roi_extractor = dict(out_channels=channels, finest_scale=16, roi_layer=dict(sampling_ratio=1))
 model = dict(
     backbone=dict(arch='t', window_size=8, norm_eval=False, init_cfg=None),  # 8: stage 3 is 8 x 8 here
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4, norm_cfg=norm),
-    rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(strides=strides)),
+    rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4], strides=strides)),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels),
-        bbox_head=dict(in_channels=channels, fc_out_channels=256, num_classes=6),
-        mask_roi_extractor=dict(out_channels=channels),
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=dict(
+            type='ConvFCBBoxHead',
+            num_shared_convs=2,
+            num_shared_fcs=1,
+            in_channels=channels,
+            conv_out_channels=channels,
+            fc_out_channels=256,
+            norm_cfg=norm,
+            num_classes=6,
+        ),
+        mask_roi_extractor=roi_extractor,
         mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels, num_classes=6, norm_cfg=norm),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64)),
+        rcnn=dict(sampler=dict(num=32)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
@@ -62,7 +74,7 @@ test_evaluator = val_evaluator
 
 # ---- schedule
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
-optim_wrapper = dict(optimizer=dict(lr=lr), clip_grad=dict(max_norm=10))
+optim_wrapper = dict(optimizer=dict(lr=lr, foreach=True), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
     dict(type='CosineAnnealingLR', eta_min=0.0, begin=2, end=max_epochs, by_epoch=True, convert_to_iter_based=True),

@@ -20,16 +20,16 @@ metainfo = dict(
     ],
 )
 size = (128, 128)
-batch_size = 16
-max_iters = 500
+batch_size = 8
+max_iters = 450
 lr = 1e-3
 
-# ---- model: a neck and a head a quarter and half as wide as Semantic FPN's own; the backbone's batch norms train.
+# ---- model: a neck and a head a quarter and half as wide as Semantic FPN's own. All have batch norms that train.
 channels = 64
 model = dict(
     data_preprocessor=dict(size=size),
     backbone=dict(arch='t', window_size=8, norm_eval=False, init_cfg=None),  # 8: stage 3 is 8 x 8 here
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=channels),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=channels, norm_cfg=dict(type='BN')),
     decode_head=dict(in_channels=[channels] * 4, channels=64, num_classes=7),
 )
 
@@ -55,12 +55,12 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **shapes))
 test_dataloader = val_dataloader
 
 # ---- schedule
-train_cfg = dict(max_iters=max_iters, val_interval=100)
-optim_wrapper = dict(optimizer=dict(lr=lr), clip_grad=dict(max_norm=10))
+train_cfg = dict(max_iters=max_iters, val_interval=150)
+optim_wrapper = dict(optimizer=dict(lr=lr, foreach=True), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=50, end=max_iters, by_epoch=False),
 ]
 auto_scale_lr = dict(base_batch_size=batch_size)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=150, max_keep_ckpts=2))
 log_processor = dict(window_size=10)

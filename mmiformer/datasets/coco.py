@@ -189,7 +189,7 @@ def check_classes(classes: Sequence[str], categories: list[str], annotation_file
         f"Classes (metainfo of the config, or COCO's 80 where that names none): {', '.join(classes)}\n"
         f'Categories of {os.path.abspath(annotation_file)}: {", ".join(categories)}\n'
         "Set metainfo=dict(classes=(...)) of every data set in the config to the file's names in the file's order, and "
-        "num_classes of the model's heads to their number (docs/data.md)."
+        "num_classes of the model's heads to their number (docs/custom_data.md)."
     )
 
 

@@ -100,20 +100,22 @@ def _plus(arm: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shape:
-    """What all objects of a class share: outline and pattern."""
+    """What all objects of a class share: outline, pattern, and roughly the hue, 0 to 1 around the circle."""
 
     contours: Outline
     pattern: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+    hue: float
 
 
 SHAPES = dict(
-    disc=Shape((_polygon(60, 0.95),), _rings),
-    square=Shape((_polygon(4, 1.1),), _checks),
-    triangle=Shape((_polygon(3, 1.1),), _stripes),
-    star=Shape((_polygon(10, 1.12, inner=0.52),), _facets),
-    ring=Shape((_polygon(60), _polygon(60, 0.46)), _blocks),
-    cross=Shape((_plus(0.36),), _dots),
+    disc=Shape((_polygon(60, 0.95),), _rings, 0 / 6),
+    square=Shape((_polygon(4, 1.1),), _checks, 1 / 6),
+    triangle=Shape((_polygon(3, 1.1),), _stripes, 2 / 6),
+    star=Shape((_polygon(10, 1.12, inner=0.52),), _facets, 3 / 6),
+    ring=Shape((_polygon(60), _polygon(60, 0.46)), _blocks, 4 / 6),
+    cross=Shape((_plus(0.36),), _dots, 5 / 6),
 )
+_HUES = 0.09  # how far an object's hue may be from its class's: neighbours just touch
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,11 @@ def rasterise(outline: Outline, height: int, width: int) -> tuple[np.ndarray, Wi
 # ---- colours and light
 
 
-def _color(rng: np.random.Generator, saturation: float, value: float) -> np.ndarray:
-    """Return a colour (3,) of any hue."""
-    distance = np.abs((rng.random() + np.array([0, 1 / 3, 2 / 3])) % 1.0 * 6 - 3)
+def _color(
+    rng: np.random.Generator, saturation: float, value: float, hue: float = 0.5, spread: float = 0.5
+) -> np.ndarray:
+    """Return a colour (3,) of any hue, or of one no further than `spread` from `hue`."""
+    distance = np.abs((between(rng, hue - spread, hue + spread) + np.array([0, 1 / 3, 2 / 3])) % 1.0 * 6 - 3)
     return value * (1 - saturation * (1 - _clip(distance - 1)))
 
 
@@ -218,7 +222,7 @@ def paint(
     coverage, window, _ = rasterise(outline, height, width)
     x, y = _centres(window)
     pattern = shape.pattern(*pose.to_units(x, y), 1 / (pose.radius * pose.squeeze))
-    tone = _color(rng, between(rng, 0.55, 0.95), between(rng, 0.65, 1.0))
+    tone = _color(rng, between(rng, 0.55, 0.95), between(rng, 0.65, 1.0), shape.hue, _HUES)
     other = tone * between(rng, 0.35, 0.6) if rng.random() < 0.5 else 1 - (1 - tone) * between(rng, 0.2, 0.45)
     shade = 1 + 0.22 * (((x - pose.x) * light[0] + (y - pose.y) * light[1]) / pose.radius)
     color = _clip((tone + pattern[..., None] * (other - tone)) * shade[..., None])

@@ -49,7 +49,7 @@ class Steps:
         before, began = self.times.get(title, 0.0), time.monotonic()
         status = _Status(title)
         try:
-            with log.open('a') as file:
+            with log.open('a', buffering=1) as file:  # line by line, for those who look on
                 # -u: lines come when they are printed, not when a buffer is full
                 process = subprocess.Popen(
                     [sys.executable, '-u', str(script), *map(str, arguments)],
