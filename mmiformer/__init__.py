@@ -9,9 +9,9 @@ __version__ = '0.1.0'
 
 if find_spec('mmengine') is None:
     raise ImportError(
-        'mmiformer needs MMEngine, which is not installed. Install one of the two stacks, never both side by side: '
-        '`pip install "mmiformer[onedl]"` (the maintained fork) or `pip install "mmiformer[openmmlab]"` '
-        '(the original packages, torch 2.1).'
+        'mmiformer needs MMEngine, which is not installed. Install one of the two stacks, never both side by side; in '
+        'a checkout: `pip install ".[onedl]"` (the maintained fork) or `pip install ".[openmmlab]"` (the original '
+        'packages, torch 2.1).'
     )
 
 from .hub import get_config  # noqa: E402, after the check above

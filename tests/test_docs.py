@@ -1,60 +1,154 @@
-"""README and docs: links lead somewhere; commands name tools, configs and options that exist; figures are right."""
+"""README and docs: links lead somewhere, Python blocks run, figures and versions are right."""
 
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
 import re
-import shlex
-from pathlib import Path
+import runpy
+from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from torch import nn
 
 from mmiformer.checkpoint import PUBLISHED
+from mmiformer.engine.config import read_config
+from mmiformer.engine.recipe import scale_lr
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-TOOL = re.compile(r'(?:^|\s)(tools/\w+\.(?:py|sh))\b')
+from .pages import PAGES, ROOT, split
 
-
-def commands(page: Path) -> list[str]:
-    """The lines of code in a page that call a tool, continued ones joined."""
-    text = page.read_text().replace('\\\n', ' ')
-    blocks = re.findall(r'^```(?:sh)?\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
-    indented = re.findall(r'^ {4}(\S.*)$', text, re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()] + indented
-    return [line for line in lines if TOOL.search(line)]
-
-
-def options(tool: str) -> set[str]:
-    """The long options of a tool, and of the one that a shell script calls."""
-    sources = [ROOT / tool, *(ROOT / 'mmiformer' / 'engine').glob('*.py')]
-    if tool.endswith('.sh'):
-        sources += [ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py']
-    return {option for path in sources for option in re.findall(r"'(--[\w-]+)'", path.read_text())}
-
-
-def test_pages_are_there():
-    assert len(PAGES) > 7
-    assert sum(len(commands(page)) for page in PAGES) > 15
+README = (ROOT / 'README.md').read_text()
+LANGUAGES = {'sh', 'python', 'text', 'bibtex'}
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page):
-    for target in re.findall(r'\]\(([^)#\s]+)', page.read_text()):
-        assert target.startswith('https://') or (page.parent / target).exists(), target
+def test_code_is_in_blocks_with_a_language(page):
+    """So that no command hides from these tests."""
+    prose, blocks = split(page.read_text())
+    assert {block.language for block in blocks} <= LANGUAGES
+    assert '```' not in prose and not re.search(r'\n\n {4}\S', prose)
+    assert not [line for line in prose.splitlines() if line.count('`') % 2]  # nor across the end of a line
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_commands_name_what_exists(page):
-    for line in commands(page):
-        tool = TOOL.search(line).group(1)
-        assert (ROOT / tool).is_file(), line
-        words = shlex.split(line, comments=True)
-        for word in words:
-            if re.fullmatch(r'configs/.*\.py', word):
-                assert (ROOT / word).is_file(), line
-            if word.startswith('--'):
-                assert word.split('=')[0] in options(tool), (word, line)
+def test_links_lead_to_files_and_headings(page):
+    prose, _ = split(page.read_text())
+    for target, _, heading in (link.partition('#') for link in re.findall(r'\]\((\S+?)\)', prose)):
+        if target.startswith('https://'):
+            continue
+        assert (page.parent / target).exists(), target
+        if heading:
+            headings = re.findall(r'^#+ (.+)$', split((page.parent / target).read_text())[0], re.MULTILINE)
+            assert heading in {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in headings}, heading
 
 
-@pytest.mark.parametrize('name', [name for name, file in PUBLISHED.items() if file.task in ('coco', 'ade20k')])
-def test_readme_has_the_published_results(name):
-    (row,) = [line for line in (ROOT / 'README.md').read_text().splitlines() if line.startswith('|') and name in line]
-    assert {str(value) for value in PUBLISHED[name].result.values()} <= set(re.findall(r'\d+\.\d+', row))
+def test_readme_lists_every_page():
+    assert set(re.findall(r'\((docs/\w+\.md)\)', README)) == {page.relative_to(ROOT).as_posix() for page in PAGES[1:]}
+
+
+@pytest.mark.parametrize('name', ['README.md', 'docs/predict.md', 'docs/weights.md'])
+def test_python_blocks(name, tmp_path, monkeypatch):
+    """They run. Those of docs/custom_*.md are run by tests/configs/test_custom_config.py, and no other page has any."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'found').mkdir()
+    (tmp_path / 'found/predictions.json').write_text(
+        '{"images": [{"id": 1, "height": 2, "width": 3}], "categories": [{"id": 5, "name": "cat"}], "annotations": '
+        '[{"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 2], "area": 2, "score": 0.5, "iscrowd": 0, '
+        '"segmentation": {"size": [2, 3], "counts": [0, 2, 4]}}]}'
+    )
+    blocks = [block.code for block in split((ROOT / name).read_text())[1] if block.language == 'python']
+    assert blocks
+    for code in blocks:
+        if '_base_' in code:
+            (tmp_path / 'config.py').write_text(code)
+            scope = Config.fromfile('config.py')
+        else:
+            scope, printed = {}, io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(code, scope)
+            assert name != 'docs/predict.md' or printed.getvalue().endswith('cat 0.5 2\n')
+        if model := scope.get('model'):
+            assert model['backbone'].pop('init_cfg')['checkpoint'] in PUBLISHED
+            backbone = MODELS.build(model['backbone'])
+            channels = [info['channels'] for info in backbone.feature_info]
+            assert model.get('neck', {}).get('in_channels', channels) == channels
+
+
+def test_pages_with_python_blocks():
+    names = {page.name for page in PAGES if any(block.language == 'python' for block in split(page.read_text())[1])}
+    assert names == {'README.md', 'predict.md', 'weights.md', 'custom_config.md', 'custom_data.md', 'performance.md'}
+
+
+# ---- figures and versions
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip('|').split('|')]
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'figures'),
+    [  # Tables 5 and 13: params, latency, box AP, AP50, AP75, mask AP, AP50, AP75, mIoU
+        ('M', '8.9 4.00 40.8 62.5 44.8 37.9 59.7 40.7 42.4'),
+        ('L', '14.7 6.60 42.2 64.2 46.0 39.1 61.4 41.9 44.5'),
+        ('L2', '24.5 9.06 44.6 66.7 49.1 41.1 64.0 44.1 46.2'),
+    ],
+)
+def test_published_results(backbone, figures):
+    (row,) = [line for line in README.splitlines() if line.startswith(f'| iFormer-{backbone} |')]
+    assert cells(row)[1:10] == figures.split()
+    files = [PUBLISHED[name] for name in re.findall(r'`(\S+\.pth)`', row)]
+    assert [file.task for file in files] == ['coco', 'ade20k'] and {file.arch for file in files} == {backbone.lower()}
+    for file, values in zip(files, ([cells(row)[3], cells(row)[6]], [cells(row)[9]]), strict=True):
+        assert [str(value) for value in file.result.values()] == values
+    configs = re.findall(r'\((configs/\S+)\)', row)
+    assert [read_config(ROOT / config).model.backbone.arch for config in configs] == [backbone.lower()] * 2
+
+
+@pytest.mark.parametrize(
+    ('columns', 'config'),
+    [((1, 2), 'configs/mask_rcnn/iformer_m_1x.py'), ((3, 4), 'configs/sem_fpn/iformer_m_40k.py')],
+)
+def test_learning_rates_are_what_the_runner_makes_of_the_configs(columns, config):
+    table = re.search(r'^\| GPUs \|.*\n\|[-|]+\n((?:\|.*\n)+)', README, re.MULTILINE)[1]
+    rows = {int(row[0]): [float(row[column]) for column in columns] for row in map(cells, table.splitlines())}
+    assert sorted(rows) == [1, 2, 4, 8]
+    for gpus, row in rows.items():
+        cfg = read_config(ROOT / config)
+        scale_lr(cfg)
+        wrapper = build_optim_wrapper(nn.Linear(1, 1), cfg.optim_wrapper)
+        loader = cfg.train_dataloader
+        runner = SimpleNamespace(
+            world_size=gpus, _train_dataloader=loader, param_schedulers=None, logger=logging.getLogger(__name__)
+        )
+        Runner.scale_lr(runner, wrapper, cfg.auto_scale_lr)
+        rates = {group['lr'] for group in wrapper.optimizer.param_groups}
+        assert row == [gpus * loader.batch_size, pytest.approx(*rates)]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return dict(line.split('==') for line in lines if '==' in line and not line.startswith('#'))
+
+
+def test_versions_are_those_of_the_requirements():
+    rows = {
+        row[0]: row[1:]
+        for row in map(cells, re.findall(r'^\| [a-zP].*\|$', README.split('## What is tested')[1], re.M))
+    }
+    tested, original = rows['packages, maintained fork'][0], rows['packages, original'][1]
+    for text, name, least in ((tested, 'onedl', 6), (original, 'openmmlab', 5)):
+        named = dict(item.split() for item in text.split(', '))
+        assert len(named) == least and named.items() <= pins(name).items()
+    setup = runpy.run_path(str(ROOT / 'tools/setup_env.py'))
+    oldest, newest, tested = (setup[name][1] for name in ('OLDEST', 'NEWEST', 'TESTED'))  # of Python 3
+    others = [f'3.{minor}' for minor in range(oldest, newest + 1) if minor != tested]
+    assert rows['Python'] == [f'3.{tested}', ', '.join(others)]
+    installed = [line for page in PAGES for line in re.findall(r'pip install.*', page.read_text())]
+    named = {tuple(word.split('==')) for line in installed for word in line.split() if '==' in word}
+    assert len(named) == 2 and named <= pins('onedl').items()

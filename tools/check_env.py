@@ -22,9 +22,7 @@ def check_part(name: str):
     except (
         Exception
     ) as error:  # whatever stops an import, a version assert or an undefined symbol, is what this is about
-        remedy = REMEDIES.get(
-            name, 'Install the stack: `make setup` in a checkout, else `pip install "mmiformer[onedl]"`.'
-        )
+        remedy = REMEDIES.get(name, 'Install the stack: in a checkout `make setup`, or `pip install ".[onedl]"`.')
         sys.exit(f'check: {name} does not import: {type(error).__name__}: {error}\n{remedy}')
     if name in PARTS:
         print(f'{name:10} {module.__version__}')

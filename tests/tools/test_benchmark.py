@@ -62,7 +62,7 @@ def test_training(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['m:deplyo'], "error: m:deplyo: 'deplyo' is none of the forms of m: reference, deploy"),
+        (['m:deplyo'], "error: m:deplyo: 'deplyo' is none of the forms of m: reference, unchunked"),
         (['iformer_m'], "'iformer_m' is none of the networks t, s, m, l, l2, h"),
         (['m', '--baseline', 'l'], 'error: --baseline l is none of what is measured: m'),
         (['m', '--device', 'cuda:99'], 'error: --device cuda:99 is none of the '),

@@ -82,13 +82,17 @@ def test_whole_model_trains(config, data, small, length, tmp_path):
     else:
         make_ade(tmp_path / data)
     options = ('--data-root', data, '--no-pretrained', '--work-dir', 'run', '--seed', 3)
+    if config is SEM_FPN:
+        options += ('--auto-scale-lr',)
     options += ('--cfg-options', *small, 'default_hooks.checkpoint.save_optimizer=False')
     printed = launch('dist_train.sh', config, 2, *options, *(f'train_cfg.{item}' for item in length), cwd=tmp_path)
-    assert 'this run has 4 (2 processes x 2)' in printed
+    assert ('this run has 4 (2 processes x 2)' in printed) == (config is MASK_RCNN)
     assert ('SyncBN does not run on the CPU' in printed) == (config is SEM_FPN)
     # Two steps, since DistributedDataParallel raises in the second if the first left a parameter without gradient.
-    losses = [line['loss'] for line in scalars(tmp_path / 'run') if 'loss' in line]
-    assert len(losses) == 2 and np.isfinite(losses).all()
+    steps = [line for line in scalars(tmp_path / 'run') if 'loss' in line]
+    assert len(steps) == 2 and np.isfinite([step['loss'] for step in steps]).all()
+    if config is SEM_FPN:
+        assert steps[0]['lr'] == pytest.approx(2e-4 * 4 / 32)  # the first of a schedule without warm-up
     (file,) = (tmp_path / 'run').glob('*.pth')
     checkpoint = load(file)
     assert checkpoint['meta']['iter'] == 2 and checkpoint['meta']['seed'] == 3

@@ -78,6 +78,18 @@ def test_what_cannot_be_converted(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['resnet.pth']
 
 
+def test_what_holds_more_than_weights_is_read_only_on_trust(tmp_path, monkeypatch):
+    start = released_state_dict('cls_t')
+    torch.save({'model': start, 'folder': tmp_path}, tmp_path / 'theirs.pth')
+    files = tmp_path / 'theirs.pth', tmp_path / 'clean.pth'
+    with pytest.raises(SystemExit, match='theirs.pth is refused'):
+        run(monkeypatch, 'convert_checkpoint', *files, '--to', 'released')
+    assert not files[1].exists()
+    run(monkeypatch, 'convert_checkpoint', *files, '--to', 'released', '--trust-checkpoint')
+    clean = torch.load(files[1], weights_only=True)
+    assert set(clean) == {'model'} and same(clean['model'], start)
+
+
 # --- complexity.py
 
 
