@@ -39,5 +39,5 @@ def test_builds_by_its_name_without_custom_imports(code):
 
 def test_import_without_mmengine_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmengine', None)  # as if it were not installed
-    with pytest.raises(ImportError, match=r'mmiformer\[onedl\].*mmiformer\[openmmlab\]'):
+    with pytest.raises(ImportError, match=r'\[onedl\].*\[openmmlab\]'):
         runpy.run_path(mmiformer.__file__)

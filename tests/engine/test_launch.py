@@ -93,9 +93,11 @@ def test_gradients_of_a_split_batch_are_those_of_the_whole(tmp_path):
         for rank in range(2):
             found = torch.load(tmp_path / f'{len(out_indices)}_{rank}.pth')
             assert list(found) == list(expected)
+            largest = max(gradient.abs().max() for gradient in expected.values())
             for name, gradient in found.items():
-                assert relative_error(gradient, expected[name]) < 1e-10, name
-                assert relative_error(half[name], expected[name]) > 1e-4, name
+                assert (gradient - expected[name]).abs().max() < 1e-12 * largest, name
+                if expected[name].abs().max() > 1e-8 * largest:  # a key's shift has no effect, only rounding
+                    assert relative_error(half[name], expected[name]) > 1e-4, name
 
 
 def test_config_on_the_cpu():
