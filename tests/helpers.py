@@ -15,6 +15,7 @@ TINY = dict(
     conv_ratio=2,
     ffn_ratio=2,
 )
+SHALLOW = dict(TINY, conv_blocks=(1, 0, 1, 0), triples=(0, 0, 2, 1), last_conv_blocks=(0, 0, 0, 0))  # quick to compile
 
 
 def randomise(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

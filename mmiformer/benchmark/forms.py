@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..models.compiling import allow_graphs
 from ..models.iformer import IFormer
 from .contestants import Contestant
 from .products import Product, products, with_backward
@@ -194,6 +195,6 @@ def _form(contestant: Contestant, network: nn.Module, image: Tensor, train: bool
 
 def _compile(network: nn.Module, workload: Workload) -> Callable:
     # Every network and size is a graph of its own; beyond its limit dynamo would run the rest uncompiled.
-    torch._dynamo.config.cache_size_limit = 256
+    allow_graphs(256)
     mode = 'reduce-overhead' if workload.device.type == 'cuda' and not workload.train else 'default'
     return torch.compile(network, dynamic=False, fullgraph=True, mode=mode)

@@ -52,10 +52,14 @@ class ConvBN(nn.Sequential):
             self.act = build_activation_layer(act_cfg)
 
     @property
+    def foldable(self) -> bool:
+        """Whether the norm is a batch norm that in evaluation mode is an affine map, like the convolution."""
+        return isinstance(self.norm, _BatchNorm) and self.norm.affine and self.norm.track_running_stats
+
+    @property
     def frozen(self) -> bool:
-        """Whether the norm is a batch norm that uses its running statistics, an affine map like the convolution."""
-        norm = self.norm
-        return isinstance(norm, _BatchNorm) and not norm.training and norm.affine and norm.track_running_stats
+        """Whether the norm is such a map now."""
+        return self.foldable and not self.norm.training
 
     def fold(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the convolution that does what this one and its frozen batch norm do."""

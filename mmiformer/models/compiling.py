@@ -10,6 +10,13 @@ from .iformer import IFormer
 GRAPHS = 64  # of all kinds and widths of blocks, with and without gradients; torch's own limit of 8 is for one function
 
 
+def allow_graphs(number: int) -> None:
+    """Let torch compile a function at least so many times, for other shapes or modules, before it gives up."""
+    config = torch._dynamo.config
+    limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
+    setattr(config, limit, max(getattr(config, limit), number))
+
+
 def compile_backbones(model: nn.Module, **options) -> int:
     """Let torch compile all backbones of a model in place, at their next call.
 
@@ -25,9 +32,7 @@ def compile_backbones(model: nn.Module, **options) -> int:
         How many backbones there were.
 
     """
-    config = torch._dynamo.config
-    limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
-    setattr(config, limit, max(getattr(config, limit), GRAPHS))
+    allow_graphs(GRAPHS)
     backbones = [module for module in model.modules() if isinstance(module, IFormer)]
     for backbone in backbones:
         parts = [backbone.stem]

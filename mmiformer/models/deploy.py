@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import fused
 from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
@@ -146,10 +145,8 @@ def check(backbone: nn.Module) -> None:
         ValueError: A norm cannot be folded.
     """
     for name, unit in backbone.named_modules():
-        if isinstance(unit, ConvBN):
-            norm = unit.norm
-            if not (isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats):
-                raise ValueError(f'{name}.norm is {norm}: only batch norms with running statistics can be folded')
+        if isinstance(unit, ConvBN) and not unit.foldable:
+            raise ValueError(f'{name}.norm is {unit.norm}: only batch norms with running statistics can be folded')
 
 
 @torch.no_grad()

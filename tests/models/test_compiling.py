@@ -9,9 +9,7 @@ from torch._dynamo.utils import counters
 from mmiformer.models import IFormer
 from mmiformer.models.compiling import compile_backbones
 
-from ..helpers import TINY, randomise, relative_error
-
-SHALLOW = dict(TINY, conv_blocks=(1, 0, 1, 0), triples=(0, 0, 2, 1), last_conv_blocks=(0, 0, 0, 0))
+from ..helpers import SHALLOW, randomise, relative_error
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from mmiformer.models import IFormer
 from mmiformer.models.blocks import CPE, FFN, SHMA
 from mmiformer.models.iformer import ARCHS
 
-from ..helpers import TINY, randomise, relative_error
+from ..helpers import SHALLOW, TINY, randomise, relative_error
 
 SIZES = [(32, 32), (64, 96), (131, 77), (250, 33)]
 
@@ -248,8 +248,6 @@ def test_norm_and_activation_follow_their_configs():
 
 
 # Compilers and precision
-
-SHALLOW = dict(TINY, conv_blocks=(1, 0, 1, 0), triples=(0, 0, 2, 1), last_conv_blocks=(0, 0, 0, 0))  # quick to compile
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
