@@ -20,7 +20,7 @@ import torch
 from mmiformer.demo.curves import read_curves
 from mmiformer.demo.pictures import held_out, view
 from mmiformer.demo.report import Part, draw, format_results, write_page
-from mmiformer.demo.steps import StepFailed, Steps
+from mmiformer.demo.steps import Step, StepFailed, Steps
 from mmiformer.engine.cli import interrupted, plain_errors
 from mmiformer.engine.config import read_config
 from mmiformer.engine.report import write_json
@@ -117,81 +117,70 @@ class Demo:
     def run(self) -> None:
         """Do what is left to do."""
         if not self.data.exists():
-            command = [
-                'make_shapes.py',
-                self.data,
-                '--images',
-                self.settings['images'],
-                '--seed',
-                self.settings['seed'],
-            ]
-            self._step('draw the scenes', *command)
+            options = ['--images', self.settings['images'], '--seed', self.settings['seed']]
+            self._run(Step('draw the scenes', TOOLS / 'make_shapes.py', [self.data, *options]))
+        self._run(*map(self.training, TASKS))
+        self._run(*map(self.evaluation, TASKS))
+        self._run(*map(self.prediction, TASKS))
         for task in TASKS:
-            checkpoint = self.train(task)
-            self.evaluate(task, checkpoint)
-            self.predict(task, checkpoint)
+            if (part := self._part(task)).exists():
+                part.rename(self._predictions(task))  # which are there when they are complete
         if self.ran or not (self.report.is_file() and self.picture.is_file()):
             self.write_report()
 
-    def _step(self, title: str, tool: str, *arguments: object) -> None:
-        self.ran = True
-        self.steps.run(title, TOOLS / tool, *arguments)
+    def _run(self, *steps: Step | None) -> None:
+        if left := [step for step in steps if step]:
+            self.ran = True
+            self.steps.run(*left)
 
-    def train(self, task: Task) -> Path:
-        """Train a network, or go on training it; returns its last checkpoint."""
-        cfg = read_config(task.config)
-        options = task.quick if self.settings['quick'] else {}
-        cfg.merge_from_dict(dict(options))
-        loop, work_dir = cfg.train_cfg, self.out / task.name
-        last = f'epoch_{loop.max_epochs}.pth' if 'max_epochs' in loop else f'iter_{loop.max_iters}.pth'
-        record = work_dir / 'last_checkpoint'
+    def training(self, task: Task) -> Step | None:
+        """How to train a network, or to go on training it; None if it is trained."""
+        record = self._checkpoint(task).with_name('last_checkpoint')
         saved = Path(record.read_text()).name if record.is_file() else ''
-        if not (saved and (work_dir / saved).is_file()):
-            shutil.rmtree(work_dir, ignore_errors=True)  # stopped before its first checkpoint was complete
-        elif saved == last:
-            return work_dir / last
-        changes = ['--cfg-options', *(f'{key}={value}' for key, value in options.items())] if options else []
-        place = ['--work-dir', work_dir, '--data-root', self.data / task.data]
-        self._step(
-            f'train {task.title}',
-            'train.py',
-            task.config,
-            *place,
-            '--seed',
-            self.settings['seed'],
-            '--resume',
-            *changes,
-        )
-        return work_dir / last
+        if saved == self._checkpoint(task).name and self._checkpoint(task).is_file():
+            return None
+        if not (saved and record.with_name(saved).is_file()):
+            shutil.rmtree(record.parent, ignore_errors=True)  # stopped before its first checkpoint was complete
+        changes = self._changes(task)
+        options = ['--seed', self.settings['seed'], '--resume']
+        options += ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())] if changes else []
+        place = ['--work-dir', record.parent, '--data-root', self.data / task.data]
+        return Step(f'train {task.title}', TOOLS / 'train.py', [task.config, *place, *options])
 
-    def evaluate(self, task: Task, checkpoint: Path) -> None:
-        """Evaluate a network on the held-out scenes."""
-        if not (result := self._result(task)).is_file():
-            place = ['--work-dir', self.out / task.name / 'test', '--data-root', self.data / task.data]
-            self._step(f'evaluate {task.title}', 'test.py', task.config, checkpoint, *place, '--out', result)
+    def evaluation(self, task: Task) -> Step | None:
+        """How to evaluate a network on the held-out scenes; None if it is evaluated."""
+        if (result := self._result(task)).is_file():
+            return None
+        place = ['--work-dir', self.out / task.name / 'test', '--data-root', self.data / task.data, '--out', result]
+        return Step(f'evaluate {task.title}', TOOLS / 'test.py', [task.config, self._checkpoint(task), *place])
 
-    def predict(self, task: Task, checkpoint: Path) -> None:
-        """Predict the scenes of the report; the results appear when they are complete."""
-        if not (folder := self._predictions(task)).exists():
-            part = folder.with_name(f'{folder.name}.part')
-            scenes = held_out(self.data, SHOWN)
-            self._step(
-                f'predict with {task.title}',
-                'predict.py',
-                task.config,
-                checkpoint,
-                *scenes,
-                '--out',
-                part,
-                '--overwrite',
-            )
-            part.rename(folder)
+    def prediction(self, task: Task) -> Step | None:
+        """How to predict the scenes of the report; None if they are predicted."""
+        if self._predictions(task).exists():
+            return None
+        scenes = held_out(self.data, SHOWN)
+        arguments = [task.config, self._checkpoint(task), *scenes, '--out', self._part(task), '--overwrite']
+        return Step(f'predict with {task.title}', TOOLS / 'predict.py', arguments)
+
+    def _changes(self, task: Task) -> Mapping[str, int]:
+        return task.quick if self.settings['quick'] else {}
+
+    def _checkpoint(self, task: Task) -> Path:
+        """The last checkpoint of a task's training."""
+        cfg = read_config(task.config)
+        cfg.merge_from_dict(dict(self._changes(task)))
+        loop = cfg.train_cfg
+        last = f'epoch_{loop.max_epochs}.pth' if 'max_epochs' in loop else f'iter_{loop.max_iters}.pth'
+        return self.out / task.name / last
 
     def _result(self, task: Task) -> Path:
         return self.out / 'results' / f'{task.name}.json'
 
     def _predictions(self, task: Task) -> Path:
         return self.out / 'predictions' / task.name
+
+    def _part(self, task: Task) -> Path:
+        return self.out / 'predictions' / f'{task.name}.part'
 
     def parts(self) -> list[Part]:
         """What the tasks came to."""

@@ -13,7 +13,7 @@ metainfo = dict(
 )
 size = (128, 128)
 batch_size = 4
-max_epochs = 15
+max_epochs = 13
 lr = 1e-3
 
 # ---- model: neck and heads are what costs, so they are a quarter as wide as Mask R-CNN's own and see fewer proposals;

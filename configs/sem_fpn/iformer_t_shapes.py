@@ -21,7 +21,7 @@ metainfo = dict(
 )
 size = (128, 128)
 batch_size = 8
-max_iters = 450
+max_iters = 600
 lr = 1e-3
 
 # ---- model: a neck and a head a quarter and half as wide as Semantic FPN's own. All have batch norms that train.
@@ -55,12 +55,12 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **shapes))
 test_dataloader = val_dataloader
 
 # ---- schedule
-train_cfg = dict(max_iters=max_iters, val_interval=150)
+train_cfg = dict(max_iters=max_iters, val_interval=200)
 optim_wrapper = dict(optimizer=dict(lr=lr, foreach=True), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=50, end=max_iters, by_epoch=False),
 ]
 auto_scale_lr = dict(base_batch_size=batch_size)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=150, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=200, max_keep_ckpts=2))
 log_processor = dict(window_size=10)

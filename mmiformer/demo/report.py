@@ -46,7 +46,7 @@ def format_results(parts: Sequence[Part], times: Mapping[str, float]) -> str:
         (part.title, '   '.join(f'{name} {_show(value)}' for name, value in part.figures.items())) for part in parts
     ]
     rows += [('', '')]
-    rows += [(step, f'{_clock(seconds):>6}') for step, seconds in {**times, 'in all': sum(times.values())}.items()]
+    rows += [(step, f'{_clock(seconds):>6}') for step, seconds in times.items()]
     width = max(len(name) for name, _ in rows)
     return '\n'.join(f'{name:<{width}}  {value}'.rstrip() for name, value in rows)
 
@@ -107,7 +107,7 @@ def _draw_curves(axes: Axes, part: Part) -> None:
     for name, points in part.curves.metrics.items():
         percent.plot(list(points), list(points.values()), 'o-', color=_COLORS[name], markersize=4, label=name)
     lines = axes.get_lines() + percent.get_lines()
-    percent.legend(handles=lines, loc='best', fontsize=9)
+    percent.legend(handles=lines, loc='upper center', ncols=len(lines), fontsize=9)  # the loss begins on the left
 
 
 def write_page(
@@ -127,7 +127,7 @@ def write_page(
     results = [
         [part.title, *(_show(part.figures[name]) if name in part.figures else '' for name in names)] for part in parts
     ]
-    clock = [[step, _clock(seconds)] for step, seconds in times.items()] + [['in all', _clock(sum(times.values()))]]
+    clock = [[step, _clock(seconds)] for step, seconds in times.items()]
     page = _PAGE.format(
         results=_table(['on held-out scenes, %', *names], results),
         times=_table(['step', 'min:s'], clock),

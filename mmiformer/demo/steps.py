@@ -1,17 +1,24 @@
-"""Running the project's own commands one after the other, each in a process, with its output in a file."""
+"""Running the project's own commands, each in a process of its own, with its output in a file."""
 
 import json
+import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from rich.progress import Progress, TextColumn
+from rich.table import Column
 
 from ..engine.report import write_json
 
 TAIL = 15  # lines of a failed step's output that are shown
 PATIENCE = 30  # seconds that a stopped step gets to end by itself
+IN_ALL = 'in all'
 _LOGGED = re.compile(r'(?:Epoch|Iter)\((train|val|test)\)\s+((?:\[ *\d+])?)\[ *(\d+)/(\d+)](?:.* eta: (\S+))?(.*)')
 _LOSS = re.compile(r' loss: (\S+)')
 
@@ -20,70 +27,124 @@ class StepFailed(RuntimeError):
     """A step ended with an error; the message says which, why, and where its output is."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A call of a Python script.
+
+    Attributes:
+        title: What to call the step.
+        script: The file.
+        arguments: Of its command line.
+    """
+
+    title: str
+    script: Path
+    arguments: Sequence[object] = ()
+
+
 class Steps:
-    """The steps of a demo, and how long each of them took, over all the calls that it needed.
+    """The steps of a demo, and how long they took, over all the calls that they needed.
 
     Args:
         folder: Where `times.json` and the output of the steps (`logs/*.log`) go.
+
+    Attributes:
+        times: {title: seconds} of each step, and last :data:`IN_ALL`, less than their sum where some ran at once.
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self._logs = folder / 'logs'
         self._file = folder / 'times.json'
         self.times: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
 
-    def run(self, title: str, script: Path, *arguments: object) -> None:
-        """Run a Python script; of what it prints, show how far it is.
-
-        Args:
-            title: What to call the step.
-            script: The file.
-            arguments: Of its command line.
+    def run(self, *steps: Step) -> None:
+        """Run steps at once, each with its share of the cores; of what they print, show how far they are.
 
         Raises:
-            StepFailed: It ended with an exit status other than 0.
-            KeyboardInterrupt: Ctrl-C; the script, which gets it too, has ended by then.
+            StepFailed: One ended with an exit status other than 0; the others have been stopped.
+            KeyboardInterrupt: Ctrl-C; the steps, which get it too, have ended by then.
         """
-        log = self.folder / 'logs' / f'{re.sub("[^a-z0-9]+", "_", title.lower())}.log'
-        log.parent.mkdir(parents=True, exist_ok=True)
-        before, began = self.times.get(title, 0.0), time.monotonic()
-        status = _Status(title)
+        # Networks as small as the demo's gain next to nothing from a second thread: two at once are done sooner, each
+        # with half of the threads, than one after the other. A number of threads that the user has set stays.
+        threads = max(1, (os.cpu_count() or 1) // len(steps))
+        env = {'OMP_NUM_THREADS': str(threads), **os.environ} if len(steps) > 1 else os.environ
+        before, began = dict(self.times), time.monotonic()
+        running = [_Running(step, self._logs, env) for step in steps]
         try:
-            with log.open('a', buffering=1) as file:  # line by line, for those who look on
-                # -u: lines come when they are printed, not when a buffer is full
-                process = subprocess.Popen(
-                    [sys.executable, '-u', str(script), *map(str, arguments)],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    errors='replace',
-                )
-                try:
-                    for line in process.stdout:
-                        file.write(line)
-                        status.show(brief(line))
-                    process.wait()
-                except BaseException:
-                    _end(process)
-                    raise
+            self._follow(running)
+        except StepFailed:
+            for one in running:
+                one.process.send_signal(signal.SIGINT)
+            raise
         finally:
-            self.times[title] = before + time.monotonic() - began
+            for one in running:
+                one.end()
+                self.times[one.title] = before.get(one.title, 0.0) + one.seconds
+            self.times[IN_ALL] = self.times.pop(IN_ALL, 0.0) + time.monotonic() - began
             write_json(self._file, self.times)
-            status.end(f'{self.times[title]:.0f} s')
-        if process.returncode:
-            raise StepFailed(
-                f'{title}: {script.name} ended with status {process.returncode}. The end of {log}:\n'
-                + '\n'.join(f'  {line}' for line in log.read_text(errors='replace').splitlines()[-TAIL:])
-            )
+
+    def _follow(self, running: Sequence['_Running']) -> None:
+        """Show how far steps are until all have ended well or one has failed."""
+        with _Display(one.title for one in running) as display:
+            while running:
+                time.sleep(0.1)
+                for one in running:
+                    if one.ended():
+                        display.end(one.title, self.times.get(one.title, 0.0) + one.seconds)
+                    elif told := one.told():
+                        display.show(one.title, told)
+                    if one.process.returncode:
+                        raise StepFailed(one.failure())
+                running = [one for one in running if not one.ended()]
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Wait for a process that got the same Ctrl-C; if it does not end, end it."""
-    try:
-        process.wait(PATIENCE)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
-        process.wait()
+class _Running:
+    """A step's process.
+
+    Args:
+        step: What to run.
+        folder: Where the log goes.
+        env: The environment.
+    """
+
+    def __init__(self, step: Step, folder: Path, env: Mapping[str, str]):
+        self.title, self.script = step.title, step.script
+        self.seconds: float | None = None  # known when the step has ended
+        self._began = time.monotonic()
+        self._path = folder / f'{re.sub("[^a-z0-9]+", "_", step.title.lower())}.log'
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._path.open('a') as log:
+            self._log = self._path.open(errors='replace')
+            self._log.seek(0, os.SEEK_END)  # after what an earlier call printed
+            # -u: lines come when they are printed, not when a buffer is full
+            command = [sys.executable, '-u', str(step.script), *map(str, step.arguments)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env)
+
+    def told(self) -> str | None:
+        """How far the step is, by what it printed since the last call."""
+        return next(filter(None, map(brief, reversed(self._log.readlines()))), None)
+
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        if self.seconds is None and self.process.poll() is not None:
+            self.seconds = time.monotonic() - self._began
+            self._log.close()
+        return self.seconds is not None
+
+    def end(self) -> None:
+        """Wait for a process that was told to end, and end it if it does not."""
+        try:
+            self.process.wait(PATIENCE)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self.process.kill()
+            self.process.wait()
+        self.ended()
+
+    def failure(self) -> str:
+        """What to say of a process that failed."""
+        end = self._path.read_text(errors='replace').splitlines()[-TAIL:]
+        said = f'{self.title}: {self.script.name} ended with status {self.process.returncode}. The end of {self._path}:'
+        return '\n  '.join([said, *end])
 
 
 def brief(line: str) -> str | None:
@@ -100,24 +161,36 @@ def brief(line: str) -> str | None:
     return ', '.join(parts)
 
 
-class _Status:
-    """A line on a terminal that is written over; in a file only its beginning and its end."""
+class _Display:
+    """A line for each step: on a terminal it is written over, in a file there are only its beginning and its end.
 
-    def __init__(self, title: str):
-        self._title, self._terminal = title, sys.stdout.isatty()
-        print(title, end='' if self._terminal else ' ...\n', flush=True)
+    Args:
+        titles: Of the steps.
+    """
 
-    def show(self, text: str | None) -> None:
-        if text and self._terminal:
-            self._print(text)
+    def __init__(self, titles: Iterable[str]):
+        one_line = Column(no_wrap=True, overflow='ellipsis')
+        self._progress = Progress(TextColumn('{task.description}', markup=False, table_column=one_line))
+        self._terminal = self._progress.console.is_terminal
+        self._progress.disable = not self._terminal
+        self._lines = {title: self._progress.add_task(title) for title in titles}
 
-    def end(self, text: str) -> None:
-        if self._terminal:
-            self._print(text)
-            print(flush=True)
-        else:
-            print(f'{self._title}: {text}', flush=True)
+    def __enter__(self) -> '_Display':
+        self._progress.start()
+        if not self._terminal:
+            for title in self._lines:
+                print(f'{title} ...', flush=True)
+        return self
 
-    def _print(self, text: str) -> None:
-        columns = shutil.get_terminal_size().columns - 1
-        print('\r' + f'{self._title}: {text}'[:columns].ljust(columns), end='', flush=True)
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, title: str, told: str) -> None:
+        """Say how far a step is."""
+        self._progress.update(self._lines[title], description=f'{title}: {told}')
+
+    def end(self, title: str, seconds: float) -> None:
+        """Say how long a step took."""
+        self.show(title, f'{seconds:.0f} s')
+        if not self._terminal:
+            print(f'{title}: {seconds:.0f} s', flush=True)

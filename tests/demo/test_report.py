@@ -113,7 +113,7 @@ def test_picture_and_page(data, found, tmp_path):
     draw(parts, views, tmp_path / 'report.png')
     picture = cv2.imread(str(tmp_path / 'report.png'))
     assert picture.shape[0] > 1000 and picture.shape[1] > 1000 and 30 < picture.std()
-    times = {'train': 61.0, 'evaluate': 9.6}
+    times = {'train': 61.0, 'evaluate': 9.6, 'in all': 70.6}
     write_page(parts, times, dict(seed=3), tmp_path / 'report.png', tmp_path / 'report.html')
     page = (tmp_path / 'report.html').read_text()
     assert '<td>51.2</td>' in page and '<td>83.0</td>' in page and '<td>-</td>' in page and 'Two &lt;b&gt;' in page

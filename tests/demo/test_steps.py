@@ -12,53 +12,101 @@ from pathlib import Path
 
 import pytest
 
-from mmiformer.demo.steps import StepFailed, Steps, brief
+from mmiformer.demo.steps import IN_ALL, Step, StepFailed, Steps, brief
 
 from ..tools.command import REPO
 
 
-def script(folder: Path, text: str) -> Path:
+def step(folder: Path, title: str, text: str, *arguments: object) -> Step:
     path = folder / 'script.py'
     path.write_text(text)
-    return path
+    return Step(title, path, arguments)
+
+
+def scripts(folder: Path, *texts: str) -> list[Step]:
+    steps = []
+    for number, text in enumerate(texts):
+        (folder / f'{number}').mkdir()
+        steps.append(step(folder / f'{number}', f'step {number}', text))
+    return steps
 
 
 def test_output_and_time_are_kept(tmp_path, capsys):
-    path = script(tmp_path, 'import sys, time; print("said", *sys.argv[1:]); time.sleep(0.5)')
-    Steps(tmp_path).run('do A, then B', path, 'this', 7)
+    a = step(tmp_path, 'do A, then B', 'import sys, time; print("said", *sys.argv[1:]); time.sleep(0.5)', 'this', 7)
+    Steps(tmp_path).run(a)
     assert (tmp_path / 'logs' / 'do_a_then_b.log').read_text() == 'said this 7\n'
     assert 'do A, then B' in capsys.readouterr().out
 
     steps = Steps(tmp_path)  # as in a later call, which adds to the time
     once = steps.times['do A, then B']
     assert 0.5 <= once < 30
-    steps.run('do A, then B', path, 'again')
-    assert (tmp_path / 'logs' / 'do_a_then_b.log').read_text() == 'said this 7\nsaid again\n'
-    assert (
-        once + 0.5 <= json.loads((tmp_path / 'times.json').read_text())['do A, then B'] == steps.times['do A, then B']
+    steps.run(a)
+    assert (tmp_path / 'logs' / 'do_a_then_b.log').read_text() == 'said this 7\nsaid this 7\n'
+    times = json.loads((tmp_path / 'times.json').read_text())
+    assert once + 0.5 <= times['do A, then B'] <= times[IN_ALL] and times == steps.times
+
+
+def test_steps_at_once(tmp_path, monkeypatch):
+    """They share the cores and the time, which counts once in all."""
+    monkeypatch.setattr(os, 'cpu_count', lambda: 6)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    wait = (  # until the other one is there too
+        'import os, pathlib, time\n'
+        'own = pathlib.Path(__file__).parent; other = own.parent / str(1 - int(own.name))\n'
+        '(own / "here").touch()\n'
+        'while not (other / "here").exists(): time.sleep(0.05)\n'
+        'print(os.environ.get("OMP_NUM_THREADS")); time.sleep(1)'
     )
+    steps = Steps(tmp_path)
+    both = scripts(tmp_path, wait, wait)
+    steps.run(*both)
+    assert [(tmp_path / f'logs/step_{number}.log').read_text() for number in (0, 1)] == ['3\n', '3\n']
+    assert 1 <= max(steps.times['step 0'], steps.times['step 1']) <= steps.times[IN_ALL]
+    assert steps.times[IN_ALL] < steps.times['step 0'] + steps.times['step 1']
+
+    steps.run(both[0])  # one alone has all cores
+    assert (tmp_path / 'logs/step_0.log').read_text() == '3\nNone\n'
+    assert list(steps.times) == ['step 0', 'step 1', IN_ALL]
 
 
 def test_failure_shows_the_end_of_the_output(tmp_path):
-    path = script(tmp_path, 'for i in range(50): print("line", i)\nraise SystemExit(4)')
+    fail = step(tmp_path, 'fail', 'for i in range(50): print("line", i)\nraise SystemExit(4)')
     with pytest.raises(StepFailed) as caught:
-        Steps(tmp_path).run('fail', path)
+        Steps(tmp_path).run(fail)
     message = str(caught.value)
     assert 'fail: script.py ended with status 4' in message and str(tmp_path / 'logs/fail.log') in message
     assert 'line 49' in message and 'line 35' in message and 'line 34' not in message
 
 
+def test_failure_stops_the_others(tmp_path):
+    tidy = (
+        'import time, pathlib\n'
+        'try:\n    pathlib.Path(__file__).with_name("began").touch(); time.sleep(60)\n'
+        'except KeyboardInterrupt:\n    print("tidied"); raise SystemExit(130)'
+    )
+    fail = (
+        'import time, pathlib\n'
+        'while not (pathlib.Path(__file__).parents[1] / "0/began").exists(): time.sleep(0.05)\n'
+        'raise SystemExit("no more")'
+    )
+    with pytest.raises(StepFailed, match='step 1: script.py ended with status 1') as caught:
+        Steps(tmp_path).run(*scripts(tmp_path, tidy, fail))
+    assert 'no more' in str(caught.value)
+    assert (tmp_path / 'logs/step_0.log').read_text() == 'tidied\n'
+    assert json.loads((tmp_path / 'times.json').read_text())['step 0'] < 60
+
+
 def test_interrupt_reaches_the_step_and_waits_for_it(tmp_path):
     """Ctrl-C is a signal to all processes of the terminal."""
-    inner = script(
-        tmp_path,
+    inner = tmp_path / 'inner.py'
+    inner.write_text(
         'import time, pathlib\n'
         'try:\n    pathlib.Path("began").touch(); time.sleep(60)\n'
         'except KeyboardInterrupt:\n    time.sleep(1); pathlib.Path("tidied").touch()\n',
     )
     code = (
-        'import sys; from pathlib import Path; from mmiformer.demo.steps import Steps\n'
-        'try:\n    Steps(Path(".")).run("long", Path(sys.argv[1]))\n'
+        'import sys; from pathlib import Path; from mmiformer.demo.steps import Step, Steps\n'
+        'try:\n    Steps(Path(".")).run(Step("long", Path(sys.argv[1])))\n'
         'except KeyboardInterrupt:\n    print("tidied:", Path("tidied").exists())'
     )
     process = subprocess.Popen(
