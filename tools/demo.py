@@ -98,7 +98,7 @@ class Demo:
         self.settings = dict(seed=args.seed, images=args.images, quick=args.quick)
         self.ran = False
         self._claim(args.fresh)
-        self.steps = Steps(self.out)
+        self.steps = Steps(self.out, torch.get_num_threads())
 
     def _claim(self, fresh: bool) -> None:
         record = self.out / 'demo.json'

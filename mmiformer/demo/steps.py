@@ -47,27 +47,28 @@ class Steps:
 
     Args:
         folder: Where `times.json` and the output of the steps (`logs/*.log`) go.
+        threads: How many of torch's threads steps that run at once have together.
 
     Attributes:
         times: {title: seconds} of each step, and last :data:`IN_ALL`, less than their sum where some ran at once.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, threads: int):
+        self._threads = threads
         self._logs = folder / 'logs'
         self._file = folder / 'times.json'
         self.times: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
 
     def run(self, *steps: Step) -> None:
-        """Run steps at once, each with its share of the cores; of what they print, show how far they are.
+        """Run steps at once, each with its share of the threads; of what they print, show how far they are.
 
         Raises:
             StepFailed: One ended with an exit status other than 0; the others have been stopped.
             KeyboardInterrupt: Ctrl-C; the steps, which get it too, have ended by then.
         """
         # Networks as small as the demo's gain next to nothing from a second thread: two at once are done sooner, each
-        # with half of the threads, than one after the other. A number of threads that the user has set stays.
-        threads = max(1, (os.cpu_count() or 1) // len(steps))
-        env = {'OMP_NUM_THREADS': str(threads), **os.environ} if len(steps) > 1 else os.environ
+        # with half of the threads, than one after the other.
+        env = os.environ | {'OMP_NUM_THREADS': str(max(1, self._threads // len(steps)))}
         before, began = dict(self.times), time.monotonic()
         running = [_Running(step, self._logs, env) for step in steps]
         try:

@@ -30,7 +30,6 @@ def compile_backbones(model: nn.Module, **options) -> int:
 
     Returns:
         How many backbones there were.
-
     """
     allow_graphs(GRAPHS)
     backbones = [module for module in model.modules() if isinstance(module, IFormer)]

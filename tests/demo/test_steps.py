@@ -33,11 +33,11 @@ def scripts(folder: Path, *texts: str) -> list[Step]:
 
 def test_output_and_time_are_kept(tmp_path, capsys):
     a = step(tmp_path, 'do A, then B', 'import sys, time; print("said", *sys.argv[1:]); time.sleep(0.5)', 'this', 7)
-    Steps(tmp_path).run(a)
+    Steps(tmp_path, 2).run(a)
     assert (tmp_path / 'logs' / 'do_a_then_b.log').read_text() == 'said this 7\n'
     assert 'do A, then B' in capsys.readouterr().out
 
-    steps = Steps(tmp_path)  # as in a later call, which adds to the time
+    steps = Steps(tmp_path, 2)  # as in a later call, which adds to the time
     once = steps.times['do A, then B']
     assert 0.5 <= once < 30
     steps.run(a)
@@ -46,10 +46,8 @@ def test_output_and_time_are_kept(tmp_path, capsys):
     assert once + 0.5 <= times['do A, then B'] <= times[IN_ALL] and times == steps.times
 
 
-def test_steps_at_once(tmp_path, monkeypatch):
-    """They share the cores and the time, which counts once in all."""
-    monkeypatch.setattr(os, 'cpu_count', lambda: 6)
-    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+def test_steps_at_once(tmp_path):
+    """They share the threads and the time, which counts once in all."""
     wait = (  # until the other one is there too
         'import os, pathlib, time\n'
         'own = pathlib.Path(__file__).parent; other = own.parent / str(1 - int(own.name))\n'
@@ -57,22 +55,22 @@ def test_steps_at_once(tmp_path, monkeypatch):
         'while not (other / "here").exists(): time.sleep(0.05)\n'
         'print(os.environ.get("OMP_NUM_THREADS")); time.sleep(1)'
     )
-    steps = Steps(tmp_path)
+    steps = Steps(tmp_path, threads=6)
     both = scripts(tmp_path, wait, wait)
     steps.run(*both)
     assert [(tmp_path / f'logs/step_{number}.log').read_text() for number in (0, 1)] == ['3\n', '3\n']
     assert 1 <= max(steps.times['step 0'], steps.times['step 1']) <= steps.times[IN_ALL]
     assert steps.times[IN_ALL] < steps.times['step 0'] + steps.times['step 1']
 
-    steps.run(both[0])  # one alone has all cores
-    assert (tmp_path / 'logs/step_0.log').read_text() == '3\nNone\n'
+    steps.run(both[0])  # one alone has all of them
+    assert (tmp_path / 'logs/step_0.log').read_text() == '3\n6\n'
     assert list(steps.times) == ['step 0', 'step 1', IN_ALL]
 
 
 def test_failure_shows_the_end_of_the_output(tmp_path):
     fail = step(tmp_path, 'fail', 'for i in range(50): print("line", i)\nraise SystemExit(4)')
     with pytest.raises(StepFailed) as caught:
-        Steps(tmp_path).run(fail)
+        Steps(tmp_path, 2).run(fail)
     message = str(caught.value)
     assert 'fail: script.py ended with status 4' in message and str(tmp_path / 'logs/fail.log') in message
     assert 'line 49' in message and 'line 35' in message and 'line 34' not in message
@@ -90,7 +88,7 @@ def test_failure_stops_the_others(tmp_path):
         'raise SystemExit("no more")'
     )
     with pytest.raises(StepFailed, match='step 1: script.py ended with status 1') as caught:
-        Steps(tmp_path).run(*scripts(tmp_path, tidy, fail))
+        Steps(tmp_path, 2).run(*scripts(tmp_path, tidy, fail))
     assert 'no more' in str(caught.value)
     assert (tmp_path / 'logs/step_0.log').read_text() == 'tidied\n'
     assert json.loads((tmp_path / 'times.json').read_text())['step 0'] < 60
@@ -106,7 +104,7 @@ def test_interrupt_reaches_the_step_and_waits_for_it(tmp_path):
     )
     code = (
         'import sys; from pathlib import Path; from mmiformer.demo.steps import Step, Steps\n'
-        'try:\n    Steps(Path(".")).run(Step("long", Path(sys.argv[1])))\n'
+        'try:\n    Steps(Path("."), 2).run(Step("long", Path(sys.argv[1])))\n'
         'except KeyboardInterrupt:\n    print("tidied:", Path("tidied").exists())'
     )
     process = subprocess.Popen(
