@@ -28,6 +28,7 @@ from .pages import PAGES, ROOT, split
 # What runs a command, by its first word (interpreters aside). `make` is taken apart into what it calls.
 RUN_BY = {
     'tools/benchmark.py': ['tests/tools/test_benchmark.py'],
+    'tools/benchmark_training.py': ['tests/tools/test_benchmark_training.py'],
     'tools/browse_dataset.py': ['tests/tools/test_browse_dataset.py'],
     'tools/check_env.py': ['.ci/run'],
     'tools/check_imagenet.py': ['tests/tools/test_weight_tools.py'],
@@ -278,7 +279,8 @@ def test_a_wrong_command_is_noticed(line, message, place, monkeypatch, stand_ins
 
 def test_options_in_running_text_are_there():
     """Of any tool, or of pip, which the set-up calls."""
-    sources = [*(ROOT / 'tools').glob('*.py'), *(ROOT / 'mmiformer' / 'engine').glob('*.py')]
+    folders = ('tools', 'mmiformer/engine', 'mmiformer/benchmark')
+    sources = [source for folder in folders for source in (ROOT / folder).glob('*.py')]
     known = set().union(*map(mentioned, sources))
     named = [option for page in PAGES for option in re.findall(r'`(--[\w-]+)', split(page.read_text())[0])]
     assert len(named) > 40 and set(named) <= known, set(named) - known

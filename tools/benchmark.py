@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mmiformer.benchmark.contestants import WORDS, parse
+from mmiformer.benchmark.options import add_timing, positive, settle
 from mmiformer.benchmark.picture import draw
 from mmiformer.benchmark.report import facts, page, write_json
 from mmiformer.benchmark.run import Plan, measure
@@ -35,14 +36,11 @@ def parse_args() -> Namespace:
         '--sizes', nargs='+', type=size, default=[(512, 512)], metavar='SIZE', help='such as 512 or 800x1344 (H x W)'
     )
     parser.add_argument('--batch', nargs='+', type=positive, default=[1], metavar='IMAGES', help='default: 1')
-    parser.add_argument('--threads', type=positive, default=torch.get_num_threads(), help='default: %(default)s')
-    parser.add_argument('--device', type=device, default='cpu', help='cpu (default), cuda, cuda:1, ...')
+    add_timing(parser, rounds=20, warmup=3)
     parser.add_argument(
         '--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help='where no form names one'
     )
     parser.add_argument('--tf32', action='store_true', help='let float32 products on a GPU round to TF32')
-    parser.add_argument('--rounds', type=positive, default=20, help='how often each is timed (default: %(default)s)')
-    parser.add_argument('--warmup', type=positive, default=3, help='rounds before, untimed (default: %(default)s)')
     parser.add_argument('--baseline', metavar='NAME', help='what the ratios are to (default: the first)')
     parser.add_argument('--memory', action='store_true', help='measure memory as well')
     parser.add_argument('--out', type=Path, metavar='DIR', help='write table.md, results.json and picture.png there')
@@ -57,33 +55,13 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def device(text: str) -> torch.device:
-    """A CPU or an NVIDIA GPU."""
-    try:
-        found = torch.device(text)
-    except RuntimeError:
-        found = None
-    if found is None or found.type not in ('cpu', 'cuda'):
-        raise ArgumentTypeError(f'{text!r} is neither cpu nor a GPU (cuda, cuda:1, ...)')
-    return found
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f'{text!r} is no whole number from 1 up')
-    return int(text)
-
-
 def make_plan(args: Namespace) -> Plan:
     """What the arguments ask for.
 
     Raises:
-        ValueError: A name is not one that there is, or the GPU is not.
+        ValueError: A name is not one that there is.
         ImportError: timm is needed and not installed.
     """
-    if args.device.type == 'cuda' and (args.device.index or 0) >= (number := torch.cuda.device_count()):
-        raise ValueError(f'--device {args.device} is none of the {number} GPUs that torch can use here')
     train = args.what == 'train'
     names = list(dict.fromkeys(args.names or DEFAULT[args.what]))
     contestants = [parse(name, train) for name in names]
@@ -108,13 +86,10 @@ def make_plan(args: Namespace) -> Plan:
 
 def main() -> None:
     args = parse_args()
-    torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
-    torch.backends.cudnn.benchmark = True
     with plain_errors(*USER_ERRORS):
+        settle(args)
         plan = make_plan(args)
-        if args.device.type == 'cuda':
-            torch.cuda.set_device(args.device)
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
         rows, peaks = measure(plan)

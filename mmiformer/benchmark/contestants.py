@@ -15,6 +15,7 @@ WORDS = {
     'unchunked': 'the reference form with windows cut from all channels at once',
     'deploy': 'the form for inference',
     'global': 'attention among all tokens everywhere, no windows',
+    'with_cp': 'training that keeps the inputs of the blocks alone',
     'folded': 'batch norms folded into convolutions where timm leaves them',
     'nhwc': 'weights and image channels-last in memory',
     'compile': 'through torch.compile; inference on a GPU with CUDA graphs',
@@ -22,9 +23,10 @@ WORDS = {
     'fp16': 'in float16',
     'autocast': 'weights in float32, bf16 or fp16 by autocast',
 }
-_OURS, _THEIRS = {'reference', 'unchunked', 'deploy', 'global'}, {'folded'}
+_OURS, _THEIRS = {'reference', 'unchunked', 'deploy', 'global', 'with_cp'}, {'folded'}
 _FOR_INFERENCE = {'deploy', 'folded'}
-_EXCLUDING = (('reference', 'deploy'), ('reference', 'nhwc'), ('bf16', 'fp16'))
+_FOR_TRAINING = {'with_cp'}
+_EXCLUDING = (('reference', 'deploy'), ('reference', 'with_cp'), ('reference', 'nhwc'), ('bf16', 'fp16'))
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -88,6 +90,8 @@ def parse(name: str, train: bool = False) -> Contestant:
             raise ValueError(f'{name}: {word!r} is none of the forms of {network}: {", ".join(allowed)}')
         if train and word in _FOR_INFERENCE:
             raise ValueError(f'{name}: {word!r} is a form for inference; training has no such form')
+        if not train and word in _FOR_TRAINING:
+            raise ValueError(f'{name}: {word!r} is a form for training; say --what train')
     for one, other in _EXCLUDING:
         if one in words and other in words:
             raise ValueError(f'{name}: {one} and {other} exclude each other')

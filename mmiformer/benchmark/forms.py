@@ -186,6 +186,9 @@ def _form(contestant: Contestant, network: nn.Module, image: Tensor, train: bool
     if 'unchunked' in words:
         for stage in network.stages:
             stage.num_chunks = 1
+    if 'with_cp' in words:
+        for stage in network.stages:
+            stage.with_cp = True
     if 'reference' in words:
         return Reference(network, folded=not train)
     if 'deploy' in words:

@@ -25,18 +25,20 @@ def test_names():
     assert peer.label == 'RepViT-M1.1 compile' and peer.half is None and not peer.is_ours
     for word in WORDS:
         others = dict(autocast='-bf16', unchunked='-reference').get(word, '')
-        assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}{others}')
+        assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}{others}', train=word == 'with_cp')
 
 
 @pytest.mark.parametrize(
     ('name', 'train', 'message'),
     [
         ('x', False, "x: 'x' is none of the networks t, s, m, l, l2, h, efficientnet_b0, resnet18"),
-        ('m:deplyo', False, "'deplyo' is none of the forms of m: reference, unchunked, deploy, global, nhwc"),
+        ('m:deplyo', False, "'deplyo' is none of the forms of m: reference, unchunked, deploy, global, with_cp, nhwc"),
         ('m:', False, "'' is none of the forms"),
         ('m:folded', False, "'folded' is none of the forms of m"),
         ('resnet18:deploy', False, "'deploy' is none of the forms of resnet18: folded, nhwc"),
         ('m:deploy', True, "'deploy' is a form for inference"),
+        ('m:with_cp', False, "'with_cp' is a form for training; say --what train"),
+        ('m:reference-with_cp', True, 'reference and with_cp exclude each other'),
         ('m:deploy-reference', False, 'reference and deploy exclude each other'),
         ('m:unchunked', False, 'say m:reference-unchunked'),
         ('m:autocast', False, 'Say m:autocast-bf16'),

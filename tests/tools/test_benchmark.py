@@ -46,16 +46,18 @@ def test_inference_beside_a_peer_of_timm(tmp_path):
 def test_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ('--what', 'train', '--sizes', 64, '--batch', 1, 2, '--rounds', 2, '--warmup', 1, '--threads', 1)
-    assert call(monkeypatch, 'benchmark', 't:reference', 't', *options, '--out', 'out') is None
+    assert call(monkeypatch, 'benchmark', 't:reference', 't', 't:with_cp', *options, '--out', 'out') is None
     assert 'no picture' in capsys.readouterr().out and not (tmp_path / 'out/picture.png').exists()
     found = json.loads((tmp_path / 'out/results.json').read_text())
     assert [(row['name'], row['batch']) for row in found['rows']] == [
         ('t:reference', 1),
         ('t', 1),
+        ('t:with_cp', 1),
         ('t:reference', 2),
         ('t', 2),
+        ('t:with_cp', 2),
     ]
-    one, _, two, _ = found['rows']
+    one, _, _, two, _, _ = found['rows']
     assert two['macs'] == 2 * one['macs'] and all(row['difference'] < 1e-5 for row in found['rows'])
 
 

@@ -1,0 +1,94 @@
+"""Timing the training iterations of a whole detector or segmentor, with the network and with its reference form."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from ..models.iformer import IFormer
+from .forms import randomise_norms
+from .reference import Reference
+from .timing import stopwatch
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """Seconds, batch by batch.
+
+    Attributes:
+        read: Of reading and augmenting it, in one process.
+        reference: Of a training step on it (forward, backward, optimizer) with the backbone in its reference form.
+        network: The same with the backbone as it is.
+    """
+
+    read: list[float]
+    reference: list[float]
+    network: list[float]
+
+
+def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device, say: Callable) -> Iterations:
+    """Time the training of a model from random weights; both forms of its backbone do each batch, in turns.
+
+    The learning rate is 0, so that both have the same weights to the end.
+
+    Args:
+        cfg: The config; its toolbox has been imported. It is not changed.
+        rounds: How many batches count.
+        warmup: How many are done before, and do not count.
+        device: Where to train.
+        say: Told what is going on.
+
+    Raises:
+        ValueError: The backbone is no iFormer, or one that the reference form, in which batch norms are frozen and no
+            paths are dropped, cannot stand in for.
+    """
+    cfg = copy.deepcopy(cfg)
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.init_cfg = None
+    cfg.optim_wrapper.optimizer.lr = 0.0
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    model = MODELS.build(cfg.model)
+    network = model.backbone
+    if not (isinstance(network, IFormer) and network.norm_eval and not cfg.model.backbone.get('drop_path_rate')):
+        raise ValueError(
+            'the reference form stands in for an IFormer with norm_eval=True and drop_path_rate=0 alone; the backbone '
+            f'of this config is {dict(cfg.model.backbone)}'
+        )
+    model.init_weights()
+    randomise_norms(network)
+    model.to(device).train()
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    backbones = dict(reference=Reference(network, folded=False), network=network)
+    batches = _endless(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    clock, shuffle, forms = stopwatch(device), random.Random(0).shuffle, list(backbones)
+    measured = Iterations([], [], [])
+    for number in range(warmup + rounds):
+        began = time.perf_counter()
+        batch = next(batches)
+        taken = dict(read=time.perf_counter() - began)
+        shuffle(forms)
+        for form in forms:
+            model.backbone, own = backbones[form], copy.deepcopy(batch)  # models add to what they are given
+            taken[form] = clock(lambda own=own: model.train_step(own, optimizer))
+        say(
+            f'batch {number + 1} of {warmup + rounds}: '
+            + ', '.join(f'{name} {value:.2f} s' for name, value in taken.items())
+        )
+        if number >= warmup:
+            for name, value in taken.items():
+                getattr(measured, name).append(value)
+    return measured
+
+
+def _endless(loader: Iterable) -> Iterator:
+    while True:
+        yield from loader
