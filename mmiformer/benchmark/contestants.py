@@ -19,14 +19,23 @@ WORDS = {
     'folded': 'batch norms folded into convolutions where timm leaves them',
     'nhwc': 'weights and image channels-last in memory',
     'compile': 'through torch.compile; inference on a GPU with CUDA graphs',
+    'freezing': 'compiled with the weights as constants, packed for their products',
+    'autotune': 'compiled with the fastest of several kernels for each product; takes minutes',
+    'aot': 'exported and compiled ahead of time by AOTInductor',
     'bf16': 'in bfloat16',
     'fp16': 'in float16',
     'autocast': 'weights in float32, bf16 or fp16 by autocast',
 }
 _OURS, _THEIRS = {'reference', 'unchunked', 'deploy', 'global', 'with_cp'}, {'folded'}
-_FOR_INFERENCE = {'deploy', 'folded'}
+_FOR_INFERENCE = {'deploy', 'folded', 'freezing', 'aot'}
 _FOR_TRAINING = {'with_cp'}
-_EXCLUDING = (('reference', 'deploy'), ('reference', 'with_cp'), ('reference', 'nhwc'), ('bf16', 'fp16'))
+_EXCLUDING = (
+    ('reference', 'deploy'),
+    ('reference', 'with_cp'),
+    ('reference', 'nhwc'),
+    ('compile', 'aot'),
+    ('bf16', 'fp16'),
+)
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -97,6 +106,8 @@ def parse(name: str, train: bool = False) -> Contestant:
             raise ValueError(f'{name}: {one} and {other} exclude each other')
     if 'unchunked' in words and 'reference' not in words:
         raise ValueError(f'{name}: only the reference form has chunks; say {network}:reference-unchunked')
+    if 'compile' not in words and (missing := {'freezing', 'autotune'} & set(words)):
+        raise ValueError(f'{name}: {min(missing)} is a way to compile; say {network}:{rest}-compile')
     if 'autocast' in words and not {'bf16', 'fp16'} & set(words):
         raise ValueError(f'{name}: autocast to what? Say {name}-bf16 or {name}-fp16')
     return Contestant(name, network, frozenset(words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ def prepare(contestant: Contestant, workload: Workload) -> Entry:
     weights = [*network.parameters(), *network.buffers()]
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if 'compile' in words:
-        network = _compile(network, workload)
+        network = _compile(network, words, workload)
+    elif 'aot' in words:
+        network = _compile_ahead(network, image)
 
     def forward() -> tuple[Tensor, ...]:
         with torch.autocast(image.device.type, dtype) if 'autocast' in words else nullcontext():
@@ -196,8 +199,17 @@ def _form(contestant: Contestant, network: nn.Module, image: Tensor, train: bool
     return network
 
 
-def _compile(network: nn.Module, workload: Workload) -> Callable:
+def _compile(network: nn.Module, words: frozenset[str], workload: Workload) -> Callable:
     # Every network and size is a graph of its own; beyond its limit dynamo would run the rest uncompiled.
     allow_graphs(256)
-    mode = 'reduce-overhead' if workload.device.type == 'cuda' and not workload.train else 'default'
-    return torch.compile(network, dynamic=False, fullgraph=True, mode=mode)
+    options = {'freezing': 'freezing' in words, 'max_autotune': 'autotune' in words}
+    options['triton.cudagraphs'] = workload.device.type == 'cuda' and not workload.train
+    return torch.compile(network, dynamic=False, fullgraph=True, options=options)
+
+
+def _compile_ahead(network: nn.Module, image: Tensor) -> Callable:
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        package = torch._inductor.aoti_compile_and_package(
+            torch.export.export(network, (image,)), package_path=f'{folder}/network.pt2'
+        )
+        return torch._inductor.aoti_load_package(package)

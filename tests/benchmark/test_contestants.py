@@ -24,7 +24,7 @@ def test_names():
     peer = parse('repvit_m1_1:compile')
     assert peer.label == 'RepViT-M1.1 compile' and peer.half is None and not peer.is_ours
     for word in WORDS:
-        others = dict(autocast='-bf16', unchunked='-reference').get(word, '')
+        others = dict(autocast='-bf16', unchunked='-reference', freezing='-compile', autotune='-compile').get(word, '')
         assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}{others}', train=word == 'with_cp')
 
 
@@ -41,6 +41,9 @@ def test_names():
         ('m:reference-with_cp', True, 'reference and with_cp exclude each other'),
         ('m:deploy-reference', False, 'reference and deploy exclude each other'),
         ('m:unchunked', False, 'say m:reference-unchunked'),
+        ('m:deploy-freezing', False, 'say m:deploy-freezing-compile'),
+        ('m:compile-freezing', True, "'freezing' is a form for inference"),
+        ('m:compile-aot', False, 'compile and aot exclude each other'),
         ('m:autocast', False, 'Say m:autocast-bf16'),
     ],
 )
