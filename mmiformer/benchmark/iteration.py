@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -63,6 +64,7 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
             'the reference form stands in for an IFormer with norm_eval=True and drop_path_rate=0 alone; the backbone '
             f'of this config is {dict(cfg.model.backbone)}'
         )
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight is initialised is not the matter here
     model.init_weights()
     randomise_norms(network)
     model.to(device).train()

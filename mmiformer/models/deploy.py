@@ -81,7 +81,7 @@ class PointwiseConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C', H, W) to (B, C, H, W)."""
-        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return fused.linear(x.permute(0, 2, 3, 1), self.linear).permute(0, 3, 1, 2)
 
 
 class Bottleneck(nn.Module):
@@ -122,7 +122,9 @@ class DeployedSHMA(nn.Module):
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
         tokens = x.flatten(1, 2)  # (B, HW, C)
-        q, k, v_gate = self.qkv_gate(tokens).split([self.head_dim, self.head_dim, 2 * tokens.shape[2]], dim=2)
+        q, k, v_gate = fused.linear(tokens, self.qkv_gate).split(
+            [self.head_dim, self.head_dim, 2 * tokens.shape[2]], dim=2
+        )
         if self.modulation == 'value':
             v, gate = v_gate.sigmoid().chunk(2, dim=2)  # two of (B, HW, C)
         else:

@@ -1,7 +1,8 @@
 """Layers with what follows them done in the same pass over memory: GELU, and the sum with a residual.
 
 On the CPU torch has oneDNN's fused layers as operators that it uses itself when it compiles, and promises to nobody.
-They are tried once; where they are missing or wrong, or cannot be used, the plain operators do the same.
+They are tried once; where they are missing or wrong, or cannot be used, the plain operators do the same. Small products
+are faster with packed weights (`packed.py`), and what follows them then works in place.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .packed import packed_linear
+
+
+def linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer(x)` for x (..., C')."""
+    if _usable(x) and (result := packed_linear(x, layer)) is not None:
+        return result
+    return layer(x)
+
 
 def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
     """`act(layer(x))` for x (..., C')."""
     if _is_gelu(act) and _usable(x):
+        if (result := packed_linear(x, layer)) is not None:
+            return torch.ops.aten.gelu_(result)
         return _linear_gelu(x, layer.weight, layer.bias)
     return act(layer(x))
 
@@ -23,6 +35,8 @@ def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
 def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
     """`residual + layer(x)` for residual (..., C) and x (..., C')."""
     if _usable(x):
+        if (result := packed_linear(x, layer)) is not None:
+            return result.add_(residual)
         return _linear_sum(residual, x, layer.weight, layer.bias)
     return residual + layer(x)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmiformer.models import IFormer, fused
+from mmiformer.models import IFormer, fused, packed
 from mmiformer.models.deploy import switch_to_deploy
 
 from ..helpers import TINY, randomise, relative_error
@@ -53,6 +53,19 @@ def test_fused_layers_of_this_torch(dtype, bound, monkeypatch):
     monkeypatch.setattr(fused, '_work', lambda dtype: False)
     for output, plain, expected in zip(outputs, deployed(x.to(dtype)), network(x), strict=True):
         assert relative_error(output, expected) < bound and relative_error(plain, expected) < bound
+
+
+@torch.no_grad()
+def test_packed_weights():
+    """From the second image of a size on, small products have packed weights; other sizes in between do no harm."""
+    network, deployed = pair(torch.float32)
+    for height, width in ((150, 90), (150, 90), (64, 64), (150, 90), (150, 90)):
+        x = torch.randn(2, 3, height, width)
+        with torch.profiler.profile() as profile:
+            outputs = deployed(x)
+        for output, expected in zip(outputs, network(x), strict=True):
+            assert relative_error(output, expected) < 1e-5
+    assert ('mkl::_mkl_linear' in {event.key for event in profile.key_averages()}) == packed._work()
 
 
 def test_input_keeps_its_gradient():

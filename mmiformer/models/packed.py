@@ -1,0 +1,59 @@
+"""Linear layers whose weights are packed once, not at each call, in the order in which MKL reads them.
+
+Of few rows, packing is a good part of a product. torch has it as operators that it uses itself when it compiles, and
+promises to nobody. They are tried once; where they are missing or wrong, nothing is packed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROWS = 1024  # beyond, oneDNN's product, with what follows it fused, is as fast or faster (docs/performance.md)
+
+# {layer: (what the weights are packed for, packed weights)}; not in the layer, which stays fit to be copied and saved
+_packed: WeakKeyDictionary[nn.Linear, tuple[tuple[int, ...], Tensor | None]] = WeakKeyDictionary()
+
+
+def packed_linear(x: Tensor, layer: nn.Linear) -> Tensor | None:
+    """`layer(x)` with packed weights, for x (..., C') on the CPU and without gradients; a tensor of its own.
+
+    They are packed for a number of rows when it comes twice running, since for images of ever other sizes that would be
+    in vain, and again when the weights have changed.
+
+    Returns:
+        None if they are not packed: too many rows, another data type than float32, or no operators for it.
+    """
+    weight, rows = layer.weight, x.numel() // x.shape[-1]
+    if not (0 < rows <= ROWS and x.dtype == weight.dtype == torch.float32 and not weight.is_inference() and _work()):
+        return None
+    wanted = rows, weight.data_ptr(), weight._version
+    found, packed = _packed.get(layer, (None, None))
+    if packed is None or found != wanted:
+        packed = _pack(weight, rows) if found == wanted else None
+        _packed[layer] = wanted, packed
+    return None if packed is None else _linear(x, packed, weight, layer.bias, rows)
+
+
+@cache
+def _work() -> bool:
+    """Whether torch has the operators, and they do what is expected."""
+    x, weight = torch.linspace(-2, 2, 64).view(2, 8, 4).unbind()
+    bias = torch.ones(8)
+    try:
+        found = _linear(x, _pack(weight, 8), weight, bias, 8)
+    except (AttributeError, RuntimeError):  # there is none of that name, or not with these arguments
+        return False
+    return torch.allclose(found, F.linear(x, weight, bias), rtol=0, atol=1e-5)
+
+
+def _pack(weight: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), rows)
+
+
+def _linear(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkl._mkl_linear(x, packed, weight, bias, rows)
