@@ -214,7 +214,7 @@ def main() -> None:
     with plain_errors(OSError, ValueError):
         demo = Demo(args)
     try:
-        with plain_errors(StepFailed):
+        with plain_errors(StepFailed, OSError):
             demo.run()
     except KeyboardInterrupt:
         interrupted('run the same again, and it goes on from here')

@@ -33,7 +33,10 @@ _EXCLUDING = (
     ('reference', 'deploy'),
     ('reference', 'with_cp'),
     ('reference', 'nhwc'),
-    ('compile', 'aot'),
+    ('aot', 'compile'),
+    ('aot', 'freezing'),
+    ('aot', 'autotune'),
+    ('aot', 'autocast'),
     ('bf16', 'fp16'),
 )
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}

@@ -49,8 +49,8 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
         say: Told what is going on.
 
     Raises:
-        ValueError: The backbone is no iFormer, or one that the reference form, in which batch norms are frozen and no
-            paths are dropped, cannot stand in for.
+        ValueError: There is no batch, or the backbone is no iFormer that the reference form can stand in for: one with
+            frozen batch norms, without dropped paths and checkpoints.
     """
     cfg = copy.deepcopy(cfg)
     init_default_scope(cfg.default_scope)
@@ -59,10 +59,11 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     model = MODELS.build(cfg.model)
     network = model.backbone
-    if not (isinstance(network, IFormer) and network.norm_eval and not cfg.model.backbone.get('drop_path_rate')):
+    differs = cfg.model.backbone.get('drop_path_rate') or cfg.model.backbone.get('with_cp')
+    if not isinstance(network, IFormer) or not network.norm_eval or differs:
         raise ValueError(
-            'the reference form stands in for an IFormer with norm_eval=True and drop_path_rate=0 alone; the backbone '
-            f'of this config is {dict(cfg.model.backbone)}'
+            'the reference form stands in for an IFormer with norm_eval=True, drop_path_rate=0 and with_cp=False; the '
+            f'backbone of this config is {dict(cfg.model.backbone)}'
         )
     MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight is initialised is not the matter here
     model.init_weights()
@@ -70,7 +71,10 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
     model.to(device).train()
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     backbones = dict(reference=Reference(network, folded=False), network=network)
-    batches = _endless(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    if not len(loader):
+        raise ValueError('the training data set gives no batch')
+    batches = _endless(loader)
     clock, shuffle, forms = stopwatch(device), random.Random(0).shuffle, list(backbones)
     measured = Iterations([], [], [])
     for number in range(warmup + rounds):

@@ -70,10 +70,12 @@ class Steps:
         # with half of the threads, than one after the other.
         env = os.environ | {'OMP_NUM_THREADS': str(max(1, self._threads // len(steps)))}
         before, began = dict(self.times), time.monotonic()
-        running = [_Running(step, self._logs, env) for step in steps]
+        running = []
         try:
+            for step in steps:
+                running.append(_Running(step, self._logs, env))
             self._follow(running)
-        except StepFailed:
+        except (StepFailed, OSError):
             for one in running:
                 one.process.send_signal(signal.SIGINT)
             raise
@@ -96,7 +98,7 @@ class Steps:
                         display.show(one.title, told)
                     if one.process.returncode:
                         raise StepFailed(one.failure())
-                running = [one for one in running if not one.ended()]
+                running = [one for one in running if one.seconds is None]
 
 
 class _Running:

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 ROWS = 1024  # beyond, oneDNN's product, with what follows it fused, is as fast or faster (docs/performance.md)
 
-# {layer: (what the weights are packed for, packed weights)}; not in the layer, which stays fit to be copied and saved
-_packed: WeakKeyDictionary[nn.Linear, tuple[tuple[int, ...], Tensor | None]] = WeakKeyDictionary()
+# {layer: (number of rows, weights, their version, the same packed)}; not in the layer, which can be copied and saved
+_packed: WeakKeyDictionary[nn.Linear, tuple[int, Tensor, int, Tensor | None]] = WeakKeyDictionary()
 
 
 def packed_linear(x: Tensor, layer: nn.Linear) -> Tensor | None:
     """`layer(x)` with packed weights, for x (..., C') on the CPU and without gradients; a tensor of its own.
 
     They are packed for a number of rows when it comes twice running, since for images of ever other sizes that would be
-    in vain, and again when the weights have changed.
+    in vain, and again when the weights have changed (not through `weight.data`, of which torch keeps no account).
 
     Returns:
         None if they are not packed: too many rows, another data type than float32, or no operators for it.
@@ -31,11 +31,11 @@ def packed_linear(x: Tensor, layer: nn.Linear) -> Tensor | None:
     weight, rows = layer.weight, x.numel() // x.shape[-1]
     if not (0 < rows <= ROWS and x.dtype == weight.dtype == torch.float32 and not weight.is_inference() and _work()):
         return None
-    wanted = rows, weight.data_ptr(), weight._version
-    found, packed = _packed.get(layer, (None, None))
-    if packed is None or found != wanted:
-        packed = _pack(weight, rows) if found == wanted else None
-        _packed[layer] = wanted, packed
+    known_rows, known, version, packed = _packed.get(layer, (0, weight, 0, None))
+    same = known_rows == rows and known.data_ptr() == weight.data_ptr() and version == weight._version
+    if packed is None or not same:
+        packed = _pack(weight, rows) if same else None
+        _packed[layer] = rows, weight.detach(), weight._version, packed
     return None if packed is None else _linear(x, packed, weight, layer.bias, rows)
 
 

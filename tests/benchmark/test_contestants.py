@@ -43,7 +43,9 @@ def test_names():
         ('m:unchunked', False, 'say m:reference-unchunked'),
         ('m:deploy-freezing', False, 'say m:deploy-freezing-compile'),
         ('m:compile-freezing', True, "'freezing' is a form for inference"),
-        ('m:compile-aot', False, 'compile and aot exclude each other'),
+        ('m:compile-aot', False, 'aot and compile exclude each other'),
+        ('m:aot-freezing', False, 'aot and freezing exclude each other'),
+        ('m:aot-autocast-bf16', False, 'aot and autocast exclude each other'),
         ('m:autocast', False, 'Say m:autocast-bf16'),
     ],
 )
