@@ -16,7 +16,7 @@ from mmiformer.benchmark.picture import draw
 from mmiformer.benchmark.report import facts, page, write_json
 from mmiformer.benchmark.run import Plan, measure
 from mmiformer.benchmark.timm_peers import PEERS, import_timm
-from mmiformer.engine.cli import USER_ERRORS, plain_errors
+from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
 from mmiformer.models.iformer import ARCHS
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
@@ -87,12 +87,15 @@ def make_plan(args: Namespace) -> Plan:
 def main() -> None:
     args = parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
-    with plain_errors(*USER_ERRORS):
-        settle(args)
-        plan = make_plan(args)
-        if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-        rows, peaks = measure(plan)
+    try:
+        with plain_errors(*USER_ERRORS):
+            settle(args)
+            plan = make_plan(args)
+            if args.out:
+                args.out.mkdir(parents=True, exist_ok=True)
+            rows, peaks = measure(plan)
+    except KeyboardInterrupt:
+        interrupted('nothing was measured to the end; --rounds and --sizes make it shorter')
     known = facts(plan)
     text = page(rows, peaks, plan, known)
     print(f'\n{text}', end='')

@@ -125,8 +125,9 @@ def measure(plan: Plan, say: Callable[[str], None] = print) -> tuple[list[Row], 
                 say(f'building {contestant.name}, {batch} x {height} x {width}')
                 entries[contestant, height, width, batch] = prepare(contestant, workload)
     dtypes = list(dict.fromkeys(entry.dtype for entry in entries.values()))
-    say(f'timing {len(entries)} in turns: {plan.warmup} rounds to warm up, {plan.rounds} that count')
+    say(f'measuring what the machine can do at most in {", ".join(map(_name, dtypes))}')
     before = _peaks(plan.device, dtypes)
+    say(f'timing {len(entries)} in turns: {plan.warmup} rounds to warm up, {plan.rounds} that count')
     steps = [entry.step for entry in entries.values()]
     taken = interleave(steps, plan.rounds, plan.warmup, stopwatch(plan.device))
     seconds = dict(zip(entries, taken, strict=True))

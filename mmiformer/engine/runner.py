@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -64,6 +65,8 @@ class WholeRunner(Runner):
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
         if self.whole is None:
             return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
+        if self.deploy:  # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages
+            self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
         self.call_hook('after_load_checkpoint', checkpoint=self.whole)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_whole(model, self.whole['state_dict'], filename)

@@ -85,10 +85,11 @@ class ConvBN(nn.Sequential):
 def expand_and_project(x: Tensor, expand: ConvBN, project: ConvBN) -> Tensor:
     """Two 1x1 convolutions with an activation between them.
 
-    The activation is computed again in the backward pass, from its input: of the two widest maps only one is kept.
+    The activation is computed again in the backward pass, from its input: of the two widest maps only one is kept. (One
+    that works in place leaves no input, and an exported graph has no backward pass.)
     """
     x = expand.before_act(x)
-    if torch.is_grad_enabled() and project.frozen:
+    if torch.is_grad_enabled() and project.frozen and not getattr(expand.act, 'inplace', False) and not exporting():
         return checkpoint(lambda x: project(expand.act(x)), x, use_reentrant=False)
     return project(expand.act(x))
 

@@ -144,11 +144,16 @@ def check(backbone: nn.Module) -> None:
     """Check that a backbone has a deploy form.
 
     Raises:
-        ValueError: A norm cannot be folded.
+        ValueError: A norm cannot be folded, or a block is of another kind.
     """
     for name, unit in backbone.named_modules():
         if isinstance(unit, ConvBN) and not unit.foldable:
             raise ValueError(f'{name}.norm is {unit.norm}: only batch norms with running statistics can be folded')
+    for i, stage in enumerate(backbone.stages):
+        for j, block in enumerate(stage.blocks):
+            if type(block) not in _DEPLOYED:
+                kinds = ', '.join(kind.__name__ for kind in _DEPLOYED)
+                raise ValueError(f'stages.{i}.blocks.{j} is a {type(block).__name__}: only {kinds} have a deploy form')
 
 
 @torch.no_grad()

@@ -12,20 +12,21 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from .packed import packed_linear
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (..., C')."""
-    if _usable(x) and (result := packed_linear(x, layer)) is not None:
+    if _usable(x, layer) and (result := packed_linear(x, layer)) is not None:
         return result
     return layer(x)
 
 
 def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
     """`act(layer(x))` for x (..., C')."""
-    if _is_gelu(act) and _usable(x):
+    if _is_gelu(act) and _usable(x, layer):
         if (result := packed_linear(x, layer)) is not None:
             return torch.ops.aten.gelu_(result)
         return _linear_gelu(x, layer.weight, layer.bias)
@@ -34,7 +35,7 @@ def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
 
 def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
     """`residual + layer(x)` for residual (..., C) and x (..., C')."""
-    if _usable(x):
+    if _usable(x, layer):
         if (result := packed_linear(x, layer)) is not None:
             return result.add_(residual)
         return _linear_sum(residual, x, layer.weight, layer.bias)
@@ -43,7 +44,7 @@ def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
 
 def act_of_conv(x: Tensor, layer: nn.Conv2d, act: nn.Module) -> Tensor:
     """`act(layer(x))` for a map x (B, C', H, W), channels-last in memory."""
-    if _is_gelu(act) and _usable(x):
+    if _is_gelu(act) and _usable(x, layer):
         return _conv_gelu(x, layer.weight, layer.bias, layer.stride, layer.padding)
     return act(layer(x))
 
@@ -52,11 +53,15 @@ def _is_gelu(act: nn.Module) -> bool:
     return isinstance(act, nn.GELU) and act.approximate == 'none'
 
 
-def _usable(x: Tensor) -> bool:
+def _usable(x: Tensor, layer: nn.Module) -> bool:
     return (
-        x.device.type == 'cpu'
+        type(x) is Tensor  # nothing that stands for one
+        and x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.bfloat16)
+        and type(layer) in (nn.Linear, nn.Conv2d)  # not a quantised one, or one with ways of its own
+        and not (layer._forward_pre_hooks or layer._forward_hooks)  # they would not be called
         and not torch.is_grad_enabled()  # they have no gradient
+        and getattr(forward_ad, '_current_level', -1) < 0  # nor a tangent
         and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()  # torch fuses by itself
         and not _autocasts()  # they would not be cast
@@ -74,8 +79,9 @@ def _autocasts() -> bool:
 @cache
 def _work(dtype: torch.dtype) -> bool:
     """Whether torch has the operators for this data type, and they do what is expected."""
-    x, weight = torch.linspace(-2, 2, 64, dtype=dtype).view(2, 8, 4).unbind()
-    weight, bias = weight[:4], torch.ones(4, dtype=dtype)
+    kind = dict(dtype=dtype, device='cpu')  # whatever the defaults are at the first call
+    x, weight = torch.linspace(-2, 2, 64, **kind).view(2, 8, 4).unbind()
+    weight, bias = weight[:4], torch.ones(4, **kind)
     map_ = x.view(1, 2, 4, 4).permute(0, 3, 1, 2)  # (B, C, H, W), channels-last
     kernel = weight[:, :, None, None]
     plain = (

@@ -42,8 +42,9 @@ def packed_linear(x: Tensor, layer: nn.Linear) -> Tensor | None:
 @cache
 def _work() -> bool:
     """Whether torch has the operators, and they do what is expected."""
-    x, weight = torch.linspace(-2, 2, 64).view(2, 8, 4).unbind()
-    bias = torch.ones(8)
+    kind = dict(dtype=torch.float32, device='cpu')  # whatever the defaults are at the first call
+    x, weight = torch.linspace(-2, 2, 64, **kind).view(2, 8, 4).unbind()
+    bias = torch.ones(8, **kind)
     try:
         found = _linear(x, _pack(weight, 8), weight, bias, 8)
     except (AttributeError, RuntimeError):  # there is none of that name, or not with these arguments

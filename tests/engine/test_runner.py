@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -123,6 +124,48 @@ def test_resuming_starts_at_once(cfg, monkeypatch):
     monkeypatch.setattr(Numbers, '__getitem__', lambda self, idx: loaded.append(idx) or original(self, idx))
     run(cfg, 'second')
     assert len(loaded) == BATCH  # not those of the iterations before
+
+
+class Deployable(Sum):
+    """Its deploy form has a parameter of another shape; it predicts their mean."""
+
+    def forward(self, number, sample_idx, mode):
+        return [self.weight.mean()] if mode == 'predict' else super().forward(number, sample_idx, mode)
+
+    def switch_to_deploy(self):
+        self.weight = nn.Parameter(self.weight.detach().repeat(2))
+
+
+class Last(BaseMetric):
+    """The last prediction."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample.item() for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(last=results[-1])
+
+
+@pytest.mark.parametrize('deploy', [False, True])
+def test_averaged_weights_are_tested_in_either_form(cfg, deploy):
+    cfg.merge_from_dict(
+        dict(
+            model=dict(type=Deployable),
+            custom_hooks=[dict(type='EMAHook', momentum=0.5)],
+            test_dataloader=dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler')),
+            test_cfg=dict(),
+            test_evaluator=dict(type=Last),
+        )
+    )
+    trained = run(cfg, f'trained_{deploy}').model.weight.item()
+    cfg.load_from = str(find_checkpoint('auto', Path(cfg.work_dir)))
+    cfg.experiment_name = f'tested_{deploy}'
+    runner = WholeRunner.from_cfg(cfg)
+    runner.whole, runner.deploy = read_checkpoint(Path(cfg.load_from)), deploy
+    averaged = runner.whole['state_dict']['weight'].item()
+    assert averaged != trained
+    assert runner.test() == dict(last=pytest.approx(averaged))
+    assert runner.model.weight.numel() == 1 + deploy
 
 
 def test_seed():

@@ -92,3 +92,14 @@ def test_what_a_frozen_ffn_keeps_for_the_backward_pass():
         ffn(x)
     maps = [size for size in kept.values() if size >= x.nbytes]
     assert sorted(maps) == [x.nbytes, 4 * x.nbytes]  # its input, and what goes into the activation
+
+
+@pytest.mark.parametrize('kind', ['ReLU', 'SiLU'])
+def test_activations_that_work_in_place_train_with_frozen_batch_norms(kind):
+    gradients = []
+    for inplace in (True, False):
+        ffn = randomise(FFN(8, 4, BN, dict(type=kind, inplace=inplace))).double().eval()
+        x = torch.randn(2, 8, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        ffn(x).pow(3).sum().backward()
+        gradients.append([parameter.grad for parameter in ffn.parameters()])
+    assert all(relative_error(*pair) < 1e-13 for pair in zip(*gradients, strict=True))

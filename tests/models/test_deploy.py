@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmiformer.models import IFormer, fused
+from mmiformer.models import IFormer, fused, packed
+from mmiformer.models.blocks import ConvBlock
 from mmiformer.models.deploy import switch_to_deploy
 
 from ..helpers import TINY, randomise, relative_error
@@ -53,6 +54,54 @@ def test_fused_layers_of_this_torch(dtype, bound, monkeypatch):
     monkeypatch.setattr(fused, '_work', lambda dtype: False)
     for output, plain, expected in zip(outputs, deployed(x.to(dtype)), network(x), strict=True):
         assert relative_error(output, expected) < bound and relative_error(plain, expected) < bound
+
+
+class Derived(nn.Linear):
+    """A linear layer with ways of its own, such as an adapter or a quantised one."""
+
+    def forward(self, x):
+        self.seen.append(self)
+        return super().forward(x)
+
+
+@torch.no_grad()
+def test_layers_that_were_replaced_or_watched_are_called():
+    _, deployed = pair(torch.float32)
+    x, seen = torch.randn(1, 3, 64, 64), []
+    layers = [module for module in deployed.modules() if isinstance(module, nn.Linear)]
+    for layer in layers[::2]:
+        layer.register_forward_hook(lambda layer, *_: seen.append(layer))
+    for layer in layers[1::2]:
+        layer.__class__ = Derived
+        layer.seen = seen
+    deployed(x)
+    assert seen == layers
+
+
+@torch.no_grad()
+def test_tangents_go_through():
+    network, deployed = pair(torch.float32)
+    x, tangent = torch.randn(2, 1, 3, 64, 64).unbind()
+    for _ in range(2):
+        found, expected = (
+            torch.func.jvp(lambda x, form=form: form(x)[-1], (x,), (tangent,)) for form in (deployed, network)
+        )
+        assert relative_error(found[1], expected[1]) < 1e-3
+
+
+@pytest.mark.parametrize('module', [fused, packed])
+def test_defaults_at_the_first_call_do_not_matter(module):
+    answers = set()
+    arguments = (torch.float32,) if module is fused else ()
+    for dtype, device in ((torch.float32, 'cpu'), (torch.float64, 'cpu'), (torch.float32, 'meta')):
+        before = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(dtype)
+            with torch.device(device):
+                answers.add(module._work.__wrapped__(*arguments))
+        finally:
+            torch.set_default_dtype(before)
+    assert len(answers) == 1
 
 
 @torch.no_grad()
@@ -110,6 +159,18 @@ def test_norms_that_cannot_be_folded_are_named_and_nothing_is_changed():
     network = IFormer(TINY, norm_cfg=dict(type='GN', num_groups=4))
     keys = network.state_dict().keys()
     with pytest.raises(ValueError, match=r'stem\.0\.norm is GroupNorm'):
+        network.switch_to_deploy()
+    assert network.state_dict().keys() == keys and not network.deploy
+
+
+def test_blocks_of_another_kind_are_named_and_nothing_is_changed():
+    class Mine(ConvBlock):
+        pass
+
+    network = IFormer(TINY)
+    network.stages[2].blocks[1] = Mine(24, 2, dict(type='BN'), dict(type='GELU'))
+    keys = network.state_dict().keys()
+    with pytest.raises(ValueError, match=r'stages\.2\.blocks\.1 is a Mine'):
         network.switch_to_deploy()
     assert network.state_dict().keys() == keys and not network.deploy
 

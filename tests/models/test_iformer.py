@@ -282,8 +282,9 @@ def test_export_and_trace():
     expected = network(x)
     batch = torch.export.Dim('batch', min=1, max=64)
     exported = torch.export.export(network, (torch.randn(2, 3, 70, 90),), dynamic_shapes=({0: batch},)).module()
+    strict = torch.export.export(network, (x,), strict=True).module()  # with gradients on, as they are by default
     traced = torch.jit.trace(network, x, check_trace=False)
-    for outputs in (exported(x), traced(x)):
+    for outputs in (exported(x), strict(x), traced(x)):
         for output, wanted in zip(outputs, expected, strict=True):
             torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-5)
 

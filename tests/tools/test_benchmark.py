@@ -89,6 +89,15 @@ def test_wrong_options(monkeypatch, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_ctrl_c(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmiformer.benchmark.run.interleave', stop)
+    assert call(monkeypatch, 'benchmark', 't', '--sizes', 64, '--threads', 1) == 130
+    assert 'stopped: nothing was measured to the end' in capsys.readouterr().err
+
+
 def test_peers_without_timm(tmp_path, monkeypatch):
     monkeypatch.setattr('mmiformer.benchmark.timm_peers.FOLDER', tmp_path / 'nowhere')
     for name in ('timm', 'torchvision'):
