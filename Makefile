@@ -33,4 +33,4 @@ format: setup ## let ruff format the code and fix what it can
 	.venv/bin/ruff check --fix .
 
 demo: setup ## train and evaluate on an embedded data set, with pictures
-	.venv/bin/python tools/demo.py $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))
+	.venv/bin/python tools/demo.py $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(SEED),--seed $(SEED))

@@ -10,6 +10,8 @@ held-out scenes, predicts some of these, and reports: report.html and report.png
 
 import json
 import shutil
+import signal
+import tempfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import torch
 from mmiformer.demo.curves import read_curves
 from mmiformer.demo.pictures import held_out, view
 from mmiformer.demo.report import Part, draw, format_results, write_page
-from mmiformer.demo.steps import Step, StepFailed, Steps
+from mmiformer.demo.steps import Step, StepFailed, Steps, terminate
 from mmiformer.engine.cli import interrupted, plain_errors
 from mmiformer.engine.config import read_config
 from mmiformer.engine.report import write_json
@@ -78,6 +80,10 @@ def parse_args() -> Namespace:
     args = parser.parse_args()
     if args.images is None:
         args.images = 10 if args.quick else 300
+    if args.images < 2:
+        parser.error(f'--images {args.images}: one to train on and one held out are the least')
+    if not 0 <= args.seed < 2**32:
+        parser.error(f'--seed {args.seed} is not from 0 to 2**32 - 1')
     return args
 
 
@@ -104,8 +110,9 @@ class Demo:
         record = self.out / 'demo.json'
         if self.out.exists() and not record.is_file() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise FileExistsError(f'{self.out} is there, and not of a demo: give another --out')
-        if fresh and self.out.exists():
-            shutil.rmtree(self.out)
+        if fresh and self.out.exists():  # moved aside first: stopped on the way, it leaves no half of a demo
+            with tempfile.TemporaryDirectory(prefix=f'.{self.out.name}.', dir=self.out.parent) as aside:
+                self.out.rename(Path(aside) / self.out.name)
         if record.is_file() and (found := json.loads(record.read_text())) != self.settings:
             raise FileExistsError(
                 f'{self.out} holds a demo with {found}, not {self.settings}: ask for the same one, give another --out, '
@@ -211,9 +218,10 @@ class Demo:
 
 def main() -> None:
     args = parse_args()
-    with plain_errors(OSError, ValueError):
-        demo = Demo(args)
+    signal.signal(signal.SIGTERM, terminate)
     try:
+        with plain_errors(OSError, ValueError):
+            demo = Demo(args)
         with plain_errors(StepFailed, OSError):
             demo.run()
     except KeyboardInterrupt:

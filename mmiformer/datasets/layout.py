@@ -12,6 +12,7 @@ from typing import Any
 from .ade20k import check_ade20k
 from .coco import check_classes, check_coco
 from .place import DatasetError, Place
+from .shapes import CLASSES
 from .sources import ADE20K, COCO
 
 
@@ -46,7 +47,7 @@ def check_dataset(dataset: Mapping[str, Any]) -> None:
     kind = dataset.get('type')
     kind = kind.rsplit('.', 1)[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
     if kind == 'CocoDataset':
-        place = Place(root, COCO if _is_official(dataset) else None)
+        place = Place(root, COCO if _is_official(dataset) else None, _is_drawn(dataset))
         if not annotations or 'img' not in prefixes:
             raise DatasetError(
                 'A CocoDataset needs ann_file and data_prefix=dict(img=...), got '
@@ -71,13 +72,21 @@ def check_dataset(dataset: Mapping[str, Any]) -> None:
             *((f'data_prefix.{name}', path) for name, path in prefixes.items()),
         ):
             if path and not os.path.exists(path):
-                raise DatasetError(f'The {name} of {kind} is missing: {Place(root).missing(path)}')
+                raise DatasetError(
+                    f'The {name} of {kind} is missing: {Place(root, drawn=_is_drawn(dataset)).missing(path)}'
+                )
 
 
 def _is_official(dataset: Mapping[str, Any]) -> bool:
     """Whether a CocoDataset is COCO itself rather than somebody's own data in its format."""
     official = {os.path.basename(split.annotations) for split in COCO.splits}
     return os.path.basename(dataset.get('ann_file') or '') in official and not dataset.get('metainfo')
+
+
+def _is_drawn(dataset: Mapping[str, Any]) -> bool:
+    """Whether it is the embedded data set, by its classes."""
+    classes = (dataset.get('metainfo') or {}).get('classes') or ()
+    return not isinstance(classes, str) and set(CLASSES) <= set(classes)
 
 
 def _coco_classes() -> Sequence[str]:

@@ -20,10 +20,12 @@ class Place:
     Attributes:
         root: The config's data_root.
         source: The data set; None for one of the user's own.
+        drawn: Whether it is the embedded one, which is drawn.
     """
 
     root: str = ''
     source: Source | None = None
+    drawn: bool = False
 
     def missing(self, path: str) -> str:
         """Text on a path that does not exist: how far it does, what is there instead, and the advice."""
@@ -40,25 +42,35 @@ class Place:
 
     def advice(self, wanted: str | None = None) -> str:
         """What to do. `wanted` is the absolute path that was looked for: perhaps the root is one folder off."""
-        root = os.path.abspath(self.root)
-        if self.source is None:
-            return (
+        lines = []
+        if near := wanted and self._near(wanted):
+            variable = f'{self.source.variable}={near} or ' if self.source else ''
+            lines.append(f'It is in {near}: use that, {variable}--data-root {near}.')
+        if self.drawn:
+            folder = os.path.dirname(os.path.normpath(self.root))
+            lines.append(f'To draw it, in the layouts of both tasks: python tools/make_shapes.py {folder or "."}')
+            lines.append('If you have it elsewhere: SHAPES_ROOT=FOLDER, or --data-root FOLDER/coco or FOLDER/ade.')
+        elif self.source is None:
+            lines.append(
                 'The path is put together from data_root and ann_file or data_prefix of the config'
                 + (f' (data_root={self.root!r}).' if self.root else ' (data_root is not set).')
                 + ' Change it there, or move all of it with --data-root.'
             )
-        lines = []
-        relative = os.path.relpath(wanted, root) if wanted else ''
-        if relative and not relative.startswith(os.pardir):
-            children = [entry.path for entry in os.scandir(root) if entry.is_dir()] if os.path.isdir(root) else []
-            for other in (*sorted(children), os.path.dirname(root)):
-                if os.path.exists(os.path.join(other, relative)):
-                    lines.append(f'It is in {other}: use that, {self.source.variable}={other} or --data-root {other}.')
-                    break
-        command = f'python tools/prepare_data.py {self.source.key} {self.root or self.source.default_root}'
-        lines.append(f'To download, complete and check {self.source.title} there ({self.source.page}): {command}')
-        lines.append(f'If you have it elsewhere: {self.source.variable}=FOLDER, or --data-root FOLDER.')
+        else:
+            command = f'python tools/prepare_data.py {self.source.key} {self.root or self.source.default_root}'
+            lines.append(f'To download, complete and check {self.source.title} there ({self.source.page}): {command}')
+            lines.append(f'If you have it elsewhere: {self.source.variable}=FOLDER, or --data-root FOLDER.')
         return '\n'.join(lines)
+
+    def _near(self, wanted: str) -> str | None:
+        """The folder one level up or down that has what was looked for below the root."""
+        root = os.path.abspath(self.root)
+        relative = os.path.relpath(wanted, root)
+        if relative.startswith(os.pardir):
+            return None
+        children = [entry.path for entry in os.scandir(root) if entry.is_dir()] if os.path.isdir(root) else []
+        others = (*sorted(children), os.path.dirname(root))
+        return next((other for other in others if os.path.exists(os.path.join(other, relative))), None)
 
 
 ANYWHERE = Place()

@@ -142,7 +142,7 @@ def make_dataset(
     _check_scene_arguments(seed, size)
     if images < 2:
         raise ValueError(f'images must be 2 or more (one to train on, one held out), but got {images}')
-    out = Path(out).absolute()
+    out = Path(out).resolve()  # a link stays, what it points at is made
     made_with = dict(version=_VERSION, images=images, size=size, seed=seed)
     if _is_complete(out, made_with):
         return False

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.progress import Progress, TextColumn
 from rich.table import Column
@@ -25,6 +26,15 @@ _LOSS = re.compile(r' loss: (\S+)')
 
 class StepFailed(RuntimeError):
     """A step ended with an error; the message says which, why, and where its output is."""
+
+
+class Terminated(KeyboardInterrupt):
+    """This process alone was told to end; Ctrl-C tells its steps as well."""
+
+
+def terminate(*_: object) -> NoReturn:
+    """Raise :class:`Terminated`: a handler for SIGTERM."""
+    raise Terminated
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Steps:
 
         Raises:
             StepFailed: One ended with an exit status other than 0; the others have been stopped.
-            KeyboardInterrupt: Ctrl-C; the steps, which get it too, have ended by then.
+            KeyboardInterrupt: Ctrl-C or :class:`Terminated`; the steps have ended by then.
         """
         # Networks as small as the demo's gain next to nothing from a second thread: two at once are done sooner, each
         # with half of the threads, than one after the other.
@@ -75,7 +85,7 @@ class Steps:
             for step in steps:
                 running.append(_Running(step, self._logs, env))
             self._follow(running)
-        except (StepFailed, OSError):
+        except (StepFailed, OSError, Terminated):
             for one in running:
                 one.process.send_signal(signal.SIGINT)
             raise

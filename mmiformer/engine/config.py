@@ -65,9 +65,11 @@ def read_config(path: str | Path) -> Config:
 
 
 def _similar_config(path: Path) -> str:
-    known = {file.name: file for file in sorted(config_dir().rglob('*.py')) if '_base_' not in file.parts}
-    near = difflib.get_close_matches(path.with_suffix('.py').name, known, n=3)
-    return '; did you mean ' + ' or '.join(str(known[name]) for name in near) + '?' if near else ''
+    known = [file for file in sorted(config_dir().rglob('*.py')) if '_base_' not in file.parts]
+    names = difflib.get_close_matches(path.with_suffix('.py').name, {file.name for file in known}, n=3)
+    near = [file for name in names for file in known if file.name == name]
+    near.sort(key=lambda file: file.parent.name != path.parent.name)  # those of the same task first
+    return '; did you mean ' + ' or '.join(map(str, near[:3])) + '?' if near else ''
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> list[str]:

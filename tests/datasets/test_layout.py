@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from mmengine.config import ConfigDict
@@ -11,7 +12,10 @@ from mmengine.config import ConfigDict
 import mmiformer.datasets.coco as coco_module
 from mmiformer.datasets import DatasetError, check_dataset
 from mmiformer.datasets.coco import read_index
+from mmiformer.datasets.shapes import make_dataset
+from mmiformer.engine.config import read_config
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 CLASSES = ('cat', 'dog', 'horse')
 
 
@@ -117,6 +121,19 @@ def test_own_data_is_not_told_to_download_coco(tmp_path):
     text = message(config)
     assert f'annotation file is missing: {tmp_path}/train.json' in text
     assert 'prepare_data' not in text and f"data_root='{tmp_path}'" in text
+
+
+@pytest.mark.parametrize('task', ['mask_rcnn', 'sem_fpn'])
+def test_the_embedded_data_set_can_be_drawn(tmp_path, monkeypatch, task):
+    config = read_config(CONFIGS / task / 'iformer_t_shapes.py').train_dataloader.dataset
+    monkeypatch.chdir(tmp_path)
+    assert 'python tools/make_shapes.py data/shapes\n' in message(config) and 'SHAPES_ROOT=' in message(config)
+    make_dataset('drawn', 2, 64)
+    folder = config.data_root.rstrip('/').rsplit('/', 1)[1]
+    config.data_root = 'drawn'
+    assert f'It is in {tmp_path}/drawn/{folder}: use that, --data-root {tmp_path}/drawn/{folder}.' in message(config)
+    config.data_root = f'drawn/{folder}'
+    check_dataset(config)
 
 
 @pytest.mark.parametrize('content', ['', '{"images": [{"file_na', 'version https://git-lfs', '[]', '{"images": []}'])

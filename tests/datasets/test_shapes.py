@@ -276,6 +276,12 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert not make_dataset(tmp_path, 2, 64)
 
 
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / 'link').symlink_to('disc/shapes')
+    assert make_dataset(tmp_path / 'link', 2, 64) and not make_dataset(tmp_path / 'link', 2, 64)
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'disc/shapes/shapes.json').is_file()
+
+
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / 'notes.txt').write_text('mine')
     with pytest.raises(FileExistsError, match='is no shapes data set'):

@@ -94,8 +94,9 @@ def test_failure_stops_the_others(tmp_path):
     assert json.loads((tmp_path / 'times.json').read_text())['step 0'] < 60
 
 
-def test_interrupt_reaches_the_step_and_waits_for_it(tmp_path):
-    """Ctrl-C is a signal to all processes of the terminal."""
+@pytest.mark.parametrize('ctrl_c', [True, False])
+def test_a_signal_reaches_the_step_which_is_waited_for(tmp_path, ctrl_c):
+    """Ctrl-C is a signal to all processes of the terminal; SIGTERM comes to one alone."""
     inner = tmp_path / 'inner.py'
     inner.write_text(
         'import time, pathlib\n'
@@ -103,7 +104,8 @@ def test_interrupt_reaches_the_step_and_waits_for_it(tmp_path):
         'except KeyboardInterrupt:\n    time.sleep(1); pathlib.Path("tidied").touch()\n',
     )
     code = (
-        'import sys; from pathlib import Path; from mmiformer.demo.steps import Step, Steps\n'
+        'import signal, sys; from pathlib import Path; from mmiformer.demo.steps import Step, Steps, terminate\n'
+        'signal.signal(signal.SIGTERM, terminate)\n'
         'try:\n    Steps(Path("."), 2).run(Step("long", Path(sys.argv[1])))\n'
         'except KeyboardInterrupt:\n    print("tidied:", Path("tidied").exists())'
     )
@@ -118,7 +120,7 @@ def test_interrupt_reaches_the_step_and_waits_for_it(tmp_path):
     deadline = time.monotonic() + 120
     while not (tmp_path / 'began').exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT) if ctrl_c else process.terminate()
     assert 'tidied: True' in process.communicate(timeout=60)[0]
     assert json.loads((tmp_path / 'times.json').read_text())['long'] >= 1
 

@@ -24,6 +24,13 @@ def test_a_mistyped_config_is_answered_with_the_one_meant(name):
         read_config(name)
 
 
+def test_of_configs_with_one_name_that_of_the_task_comes_first():
+    with pytest.raises(
+        FileNotFoundError, match='did you mean [^ ]*mask_rcnn/iformer_t_shapes.py or .*sem_fpn/iformer_t'
+    ):
+        read_config('configs/mask_rcnn/iformer_t_shape.py')
+
+
 def test_no_config_comes_near():
     with pytest.raises(FileNotFoundError) as error:
         read_config('/nowhere/quite_something_else.py')

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from .command import REPO, run
 
@@ -63,3 +66,34 @@ def test_fresh_removes_only_a_demo(tmp_path):
     (tmp_path / 'mine/notes.txt').write_text('keep')
     said = run('demo', '--fresh', '--out', 'mine', cwd=tmp_path, status=1)
     assert 'not of a demo' in said and (tmp_path / 'mine/notes.txt').read_text() == 'keep'
+
+
+def test_wrong_arguments_leave_an_earlier_demo_alone(tmp_path):
+    (tmp_path / 'demo/results').mkdir(parents=True)
+    (tmp_path / 'demo/demo.json').write_text('{"seed": 0, "images": 300, "quick": false}')
+    for option, value in (('--images', 1), ('--seed', -1), ('--seed', 2**32)):
+        said = run('demo', '--fresh', '--out', 'demo', option, value, cwd=tmp_path, status=2)
+        assert f'error: {option} {value}' in said and (tmp_path / 'demo/results').is_dir()
+
+
+def test_fresh_that_is_stopped_leaves_no_half_of_a_demo(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tools/demo.py', '--quick', '--fresh', '--out', str(tmp_path / 'demo')])
+    (tmp_path / 'demo/data').mkdir(parents=True)
+    (tmp_path / 'demo/demo.json').write_text('{"seed": 0, "images": 10, "quick": true}')
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('shutil.rmtree', stop)
+    monkeypatch.setattr('signal.signal', lambda *_: None)  # this process's own handlers
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(REPO / 'tools/demo.py'), run_name='__main__')
+    assert end.value.code == 130 and not (tmp_path / 'demo').exists()
+
+
+@pytest.mark.parametrize(('value', 'starts_over'), [('1', True), ('0', False), ('', False)])
+def test_make(value, starts_over):
+    said = subprocess.run(
+        ['make', '-n', 'demo', f'FRESH={value}'], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert ('demo.py --fresh' in said.stdout) == starts_over and 'tools/demo.py' in said.stdout
