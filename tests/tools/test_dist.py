@@ -106,7 +106,8 @@ def test_error_of_a_worker_is_in_the_last_lines(tmp_path):
 
 def launch_pair(how: str, processes: int, cwd: Path, status: int = 0, **variables: str) -> str:
     """Run `pair.py` in the number of processes that this machine shall have of the two."""
-    tool = cwd / 'pair.sh'
+    # A script for each machine: bash of one must not read what the other is writing.
+    tool = cwd / f'pair_{variables.get("NODE_RANK", 0)}.sh'
     tool.write_text(f'source {REPO}/tools/launch.sh\nwith_torchrun {processes} ../tests/tools/pair.py {how}\n')
     return launch(tool, cwd=cwd, status=status, **variables)
 
