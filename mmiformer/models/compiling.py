@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch._dynamo
 from torch import nn
 
 from .iformer import IFormer
@@ -12,7 +11,8 @@ GRAPHS = 64  # of all kinds and widths of blocks, with and without gradients; to
 
 def allow_graphs(number: int) -> None:
     """Let torch compile a function at least so many times, for other shapes or modules, before it gives up."""
-    config = torch._dynamo.config
+    from torch._dynamo import config  # takes a second, which only who compiles shall wait
+
     limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
     setattr(config, limit, max(getattr(config, limit), number))
 

@@ -77,6 +77,8 @@ def run(cfg: Config, name: str) -> WholeRunner:
     runner = WholeRunner.from_cfg(cfg)
     runner.whole = resumed
     runner.train()
+    # Its workers end at once here, and not when the runner is collected, which waits five seconds for each.
+    vars(runner.train_loop).pop('dataloader_iterator', None)
     return runner
 
 

@@ -68,12 +68,17 @@ def test_fresh_removes_only_a_demo(tmp_path):
     assert 'not of a demo' in said and (tmp_path / 'mine/notes.txt').read_text() == 'keep'
 
 
-def test_wrong_arguments_leave_an_earlier_demo_alone(tmp_path):
+@pytest.mark.parametrize(('option', 'value'), [('--images', 1), ('--seed', -1), ('--seed', 2**32)])
+def test_wrong_arguments_leave_an_earlier_demo_alone(option, value, tmp_path, monkeypatch, capsys):
     (tmp_path / 'demo/results').mkdir(parents=True)
     (tmp_path / 'demo/demo.json').write_text('{"seed": 0, "images": 300, "quick": false}')
-    for option, value in (('--images', 1), ('--seed', -1), ('--seed', 2**32)):
-        said = run('demo', '--fresh', '--out', 'demo', option, value, cwd=tmp_path, status=2)
-        assert f'error: {option} {value}' in said and (tmp_path / 'demo/results').is_dir()
+    arguments = ['--fresh', '--out', str(tmp_path / 'demo'), option, str(value)]
+    monkeypatch.setattr(sys, 'argv', ['tools/demo.py', *arguments])
+    monkeypatch.setattr('signal.signal', lambda *_: None)  # this process's own handlers
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(REPO / 'tools/demo.py'), run_name='__main__')
+    assert end.value.code == 2 and f'error: {option} {value}' in capsys.readouterr().err
+    assert (tmp_path / 'demo/results').is_dir()
 
 
 def test_fresh_that_is_stopped_leaves_no_half_of_a_demo(tmp_path, monkeypatch):
