@@ -110,6 +110,10 @@ def test_published_results(backbone, figures):
     assert [read_config(ROOT / config).model.backbone.arch for config in configs] == [backbone.lower()] * 2
 
 
+def test_no_other_results_are_called_published():
+    assert re.findall(r'^\| iFormer-(\w+) \|', README, re.MULTILINE) == ['M', 'L', 'L2']
+
+
 @pytest.mark.parametrize(
     ('columns', 'config'),
     [((1, 2), 'configs/mask_rcnn/iformer_m_1x.py'), ((3, 4), 'configs/sem_fpn/iformer_m_40k.py')],

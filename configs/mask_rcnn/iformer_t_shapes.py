@@ -21,8 +21,8 @@ lr = 1e-3
 channels = 64
 norm = dict(type='BN')
 strides = [4, 8, 16, 32]  # and no level of stride 64 in pictures of 128 pixels
-# Objects are 19 to 76 pixels wide: anchors and the level that an object is pooled from are for sizes a half and a third
-# of COCO's.
+# Objects are about 20 to 80 pixels wide: anchors and the level that an object is pooled from are for sizes a half and a
+# third of COCO's.
 roi_extractor = dict(out_channels=channels, finest_scale=16, roi_layer=dict(sampling_ratio=1))
 model = dict(
     backbone=dict(arch='t', window_size=8, norm_eval=False, init_cfg=None),  # 8: stage 3 is 8 x 8 here
