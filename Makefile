@@ -4,7 +4,7 @@
 # FIND_LINKS=  folder or page of further wheels, besides pip's own settings
 # FRESH=        1 starts the demo over
 # SEED=         seed of the demo (default 0)
-# ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x'
+# ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x -n 0'
 
 BASE_PYTHON := $(or $(PYTHON),python3)
 
@@ -21,8 +21,9 @@ setup: ## make .venv with the pinned stack and this package, and check it
 	@'$(BASE_PYTHON)' tools/setup_env.py --python '$(PYTHON)' --device '$(DEVICE)' \
 		--torch-index '$(TORCH_INDEX)' --find-links '$(FIND_LINKS)'
 
+# Two processes, since most of the time is toolboxes being imported; their idle threads leave the cores to each other.
 test: setup ## run the whole test suite
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## check format and lint with ruff
 	.venv/bin/ruff format --check .
