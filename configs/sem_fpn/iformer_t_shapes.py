@@ -21,7 +21,7 @@ metainfo = dict(
 )
 size = (128, 128)
 batch_size = 8
-max_iters = 600
+max_iters = 800
 lr = 1e-3
 
 # ---- model: a neck and a head a quarter and half as wide as Semantic FPN's own. All have batch norms that train.
