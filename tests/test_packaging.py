@@ -128,10 +128,16 @@ print(mmiformer.__file__, config.filename, type(MODELS.build(config.model).backb
     ]
 
 
+def metafiles() -> dict:
+    """What the metafiles that model-index.yml names hold, by their names."""
+    names = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    assert len(names) == len(set(names))
+    return {name: yaml.safe_load((ROOT / name).read_text()) for name in names}
+
+
 def indexed() -> dict:
-    """The models of all metafiles that model-index.yml names, by their config."""
-    metafiles = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
-    models = [model for name in metafiles for model in yaml.safe_load((ROOT / name).read_text())['Models']]
+    """The models of all metafiles, by their config."""
+    models = [model for content in metafiles().values() for model in content['Models']]
     assert len(models) == len({model['Config'] for model in models})
     return {model['Config']: model for model in models}
 
@@ -151,10 +157,8 @@ def test_metafiles_name_every_released_recipe_and_no_other_config():
 
 
 def test_metafiles_say_what_the_configs_do():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
-    assert sorted(index) == sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob('configs/**/metafile.yml'))
-    for name in index:
-        content = yaml.safe_load((ROOT / name).read_text())
+    assert set(metafiles()) == {path.relative_to(ROOT).as_posix() for path in ROOT.glob('configs/**/metafile.yml')}
+    for content in metafiles().values():
         collections = {collection['Name'] for collection in content['Collections']}
         for model in content['Models']:
             assert model['Name'] == Path(model['Config']).stem and model['In Collection'] in collections

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .command import REPO, run
+from .in_process import call
 
 
 def interrupt_when(ready, folder: Path, *arguments: object) -> tuple[int, str]:
@@ -72,17 +72,13 @@ def test_fresh_removes_only_a_demo(tmp_path):
 def test_wrong_arguments_leave_an_earlier_demo_alone(option, value, tmp_path, monkeypatch, capsys):
     (tmp_path / 'demo/results').mkdir(parents=True)
     (tmp_path / 'demo/demo.json').write_text('{"seed": 0, "images": 300, "quick": false}')
-    arguments = ['--fresh', '--out', str(tmp_path / 'demo'), option, str(value)]
-    monkeypatch.setattr(sys, 'argv', ['tools/demo.py', *arguments])
     monkeypatch.setattr('signal.signal', lambda *_: None)  # this process's own handlers
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(REPO / 'tools/demo.py'), run_name='__main__')
-    assert end.value.code == 2 and f'error: {option} {value}' in capsys.readouterr().err
+    assert call(monkeypatch, 'demo', '--fresh', '--out', tmp_path / 'demo', option, value) == 2
+    assert f'error: {option} {value}' in capsys.readouterr().err
     assert (tmp_path / 'demo/results').is_dir()
 
 
 def test_fresh_that_is_stopped_leaves_no_half_of_a_demo(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['tools/demo.py', '--quick', '--fresh', '--out', str(tmp_path / 'demo')])
     (tmp_path / 'demo/data').mkdir(parents=True)
     (tmp_path / 'demo/demo.json').write_text('{"seed": 0, "images": 10, "quick": true}')
 
@@ -91,9 +87,8 @@ def test_fresh_that_is_stopped_leaves_no_half_of_a_demo(tmp_path, monkeypatch):
 
     monkeypatch.setattr('shutil.rmtree', stop)
     monkeypatch.setattr('signal.signal', lambda *_: None)  # this process's own handlers
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(REPO / 'tools/demo.py'), run_name='__main__')
-    assert end.value.code == 130 and not (tmp_path / 'demo').exists()
+    assert call(monkeypatch, 'demo', '--quick', '--fresh', '--out', tmp_path / 'demo') == 130
+    assert not (tmp_path / 'demo').exists()
 
 
 @pytest.mark.parametrize(('value', 'starts_over'), [('1', True), ('0', False), ('', False)])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image
 
 from ..parity import released_state_dict
 from .command import REPO, run
+from .in_process import call
 from .made_data import make_ade, make_coco
 
 MASK_RCNN = REPO / 'configs/mask_rcnn/iformer_t_1x.py'
@@ -135,11 +134,9 @@ def test_sem_fpn(tmp_path):
 
 def ending(monkeypatch, tool: str, *arguments: object) -> str:
     """The error message that a tool, run in this process, ends with."""
-    monkeypatch.setattr(sys, 'argv', [f'tools/{tool}.py', *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(REPO / 'tools' / f'{tool}.py'), run_name='__main__')
-    assert str(end.value.code).startswith('error: ')
-    return end.value.code
+    code = call(monkeypatch, tool, *arguments)
+    assert str(code).startswith('error: ')
+    return code
 
 
 def test_what_is_wrong_is_said_in_one_message(tmp_path, monkeypatch, capsys):
