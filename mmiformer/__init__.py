@@ -5,7 +5,7 @@ Importing the package needs torch and MMEngine; building a network also needs `m
 
 from importlib.util import find_spec
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 if find_spec('mmengine') is None:
     raise ImportError(
@@ -15,5 +15,8 @@ if find_spec('mmengine') is None:
     )
 
 from .hub import get_config  # noqa: E402, after the check above
+from .torchvision_stub import declare_operators  # noqa: E402
+
+declare_operators()  # before anything imports torchvision
 
 __all__ = ['__version__', 'get_config']

@@ -3,6 +3,8 @@
 import pytest
 from mmengine.registry import DefaultScope
 
+import mmiformer  # noqa: F401, before any toolbox, which may import torchvision
+
 
 @pytest.fixture(autouse=True)
 def no_default_scope(monkeypatch):

@@ -1,7 +1,6 @@
 """What is built from a checkout: a source distribution, from it a wheel, and the wheel in use outside the checkout."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import mmiformer
 from mmiformer.checkpoint import PUBLISHED
@@ -98,12 +98,29 @@ def test_metadata(built):
         metadata = message_from_string(archive.read(f'mmiformer-{mmiformer.__version__}.dist-info/METADATA').decode())
     assert metadata['Version'] == mmiformer.__version__
     assert metadata['License-Expression'] == 'Apache-2.0'
-    requirements = metadata.get_all('Requires-Dist')
-    assert {re.split(r'[<>=]', one)[0] for one in requirements if 'extra ==' not in one} == {'torch', 'numpy'}
-    for extra in ('onedl', 'openmmlab'):
-        lines = (ROOT / 'requirements' / f'{extra}.txt').read_text().splitlines()
-        pins = {line for line in lines if line and not line.startswith('#')}
-        assert pins == {one.partition(';')[0] for one in requirements if f'extra == "{extra}"' in one}
+    requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
+    plain = {one.name for one in requirements if 'extra' not in str(one.marker)}
+    assert plain == {'torch', 'numpy', 'huggingface_hub', 'rich'}
+
+
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
+@pytest.mark.parametrize('extra', ['onedl', 'openmmlab', 'peers'])
+def test_extras_are_the_pins_of_the_requirements(built, extra, python):
+    def chosen(lines) -> set:
+        environment = dict(extra=extra, python_version=python)
+        requirements = [Requirement(line) for line in lines]
+        return {
+            f'{one.name}{one.specifier}'
+            for one in requirements
+            if one.marker is None or one.marker.evaluate(environment)
+        }
+
+    with zipfile.ZipFile(built[1]) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
+        lines = message_from_string(archive.read(name).decode()).get_all('Requires-Dist')
+    lines = [line for line in lines if 'extra ==' in line]
+    pins = (ROOT / 'requirements' / f'{extra}.txt').read_text().splitlines()
+    assert chosen(lines) == chosen(line for line in pins if line and not line.startswith('#'))
 
 
 def test_installed_wheel_gives_the_configs_outside_the_checkout(built, tmp_path):

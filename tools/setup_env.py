@@ -26,9 +26,9 @@ VENV_PYTHON = VENV / 'bin' / 'python'
 STATE = VENV / 'setup.json'
 STACK = ROOT / 'requirements' / 'onedl.txt'
 DEV = ROOT / 'requirements' / 'dev.txt'
-WITNESS = ROOT / 'requirements' / 'witness.txt'
+PEERS = ROOT / 'requirements' / 'peers.txt'
 # What decides whether a finished set-up is still the right one.
-INPUTS = (STACK, DEV, WITNESS, ROOT / 'pyproject.toml', ROOT / 'setup.py')
+INPUTS = (STACK, DEV, PEERS, ROOT / 'pyproject.toml', ROOT / 'setup.py')
 
 OLDEST, NEWEST, TESTED = (3, 10), (3, 13), (3, 11)
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
@@ -446,11 +446,9 @@ class Setup:
         self.title('the toolboxes')
         must_run('toolboxes', self.pip('install', '-r', STACK), PIP_HINT)
 
-    def install_witness(self) -> None:
-        self.title('timm, for the tests alone')
-        folder = VENV / 'witness'
-        command = self.pip('install', '--no-deps', '--upgrade', '--target', folder, '-r', WITNESS)
-        must_run('witness', command, PIP_HINT)
+    def install_peers(self) -> None:
+        self.title('timm, which the tests need')
+        must_run('peers', self.pip('install', '-c', STACK, '-r', PEERS), PIP_HINT)
 
     def install_package(self) -> None:
         self.title('this package, editable')
@@ -472,7 +470,7 @@ class Setup:
         self.install_torch()
         self.install_mmcv(wheels)
         self.install_rest()
-        self.install_witness()
+        self.install_peers()
         self.install_package()
         self.check()
 

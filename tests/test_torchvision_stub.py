@@ -1,0 +1,39 @@
+"""torchvision and what imports it, beside the torch of this environment."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mmiformer.torchvision_stub import declare_operators
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    'code',
+    [
+        'import torchvision',
+        'import timm',
+        'import mmseg.models',
+        'from mmengine.utils.dl_utils import collect_env; assert collect_env()["TorchVision"]',
+    ],
+)
+def test_imports_after_the_package(code):
+    run(f'import mmiformer; {code}')
+
+
+def test_does_nothing_without_torchvision():
+    code = 'import sys; sys.modules["torchvision"] = None; import mmiformer; print("torch" in sys.modules)'
+    assert run(code) == 'False\n'
+
+
+def test_operators_that_torchvision_brings_are_not_declared_again(monkeypatch):
+    loaded = []
+    monkeypatch.setattr('torch.ops.load_library', loaded.append)
+    assert declare_operators.__wrapped__() is None
+    assert [path.name for path in loaded] == ['_C.so']
