@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,10 @@ def test_backbone_and_neck(name):
     assert backbone == dict(
         type='mmiformer.IFormer', arch=arch, norm_eval=True, drop_path_rate=0.0, init_cfg=dict(type='Pretrained')
     )
-    published = [file for file in PUBLISHED.values() if checkpoint in file.urls]
-    assert len(published) == 1
     distilled = arch in ('m', 'l', 'l2')
-    assert (published[0].task, published[0].arch, published[0].distilled) == ('imagenet', arch, distilled)
-    assert checkpoint.endswith(f'/v0.9/iFormer_{arch}_distill.pth' if distilled else f'/v0.9/iFormer_{arch}.pth')
+    assert checkpoint == (f'iFormer_{arch}_distill.pth' if distilled else f'iFormer_{arch}.pth')
+    published = PUBLISHED[checkpoint]
+    assert (published.task, published.arch, published.distilled) == ('imagenet', arch, distilled)
 
     model = build(cfg).train()
     assert cfg.model.neck.in_channels == CHANNELS[arch] == [info['channels'] for info in model.backbone.feature_info]
@@ -88,6 +88,39 @@ def test_backbone_and_neck(name):
     norms = [module for module in model.backbone.modules() if isinstance(module, _BatchNorm)]
     assert norms and not any(norm.training for norm in norms)
     assert all(parameter.requires_grad for norm in norms for parameter in norm.parameters())
+
+
+@pytest.mark.parametrize('name', BOTH)
+def test_first_line_says_score_and_command(name):
+    first = (CONFIGS / f'{name}.py').read_text().splitlines()[0]
+    assert first.endswith(f' tools/dist_train.sh configs/{name}.py 8')
+    task, arch = 'coco' if 'mask_rcnn' in name else 'ade20k', name.split('_')[-2]
+    assert f'iFormer-{arch.upper()}' in first
+    scores = [file.result for file in PUBLISHED.values() if (file.task, file.arch) == (task, arch)]
+    named = {
+        metric.replace(' ', '_'): float(value) for value, metric in re.findall(r'(\d\S*) (box AP|mask AP|mIoU)', first)
+    }
+    assert named == (scores[0] if scores else {}) and ('no published score' in first) == (not scores)
+
+
+@pytest.mark.parametrize(
+    ('bases', 'channels'),
+    [
+        (('models/mask_rcnn', 'datasets/coco_instance', 'schedules/1x', 'mmdet_runtime'), [64, 128, 256, 512]),
+        (('models/sem_fpn', 'datasets/ade20k', 'schedules/40k', 'mmseg_runtime'), [64, 128, 256, 512]),
+    ],
+)
+def test_bases_take_any_backbone(bases, channels, tmp_path):
+    """Nothing of an iFormer is left in it, and without a backbone the base is not complete."""
+    backbone = dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'))
+    paths = [str(CONFIGS / '_base_' / f'{name}.py') for name in bases]
+    (tmp_path / 'other.py').write_text(
+        f'_base_ = {paths}\nmodel = dict(backbone={backbone}, neck=dict(in_channels={channels}))'
+    )
+    cfg = Config.fromfile(tmp_path / 'other.py')
+    assert cfg.model.backbone == backbone
+    maps = build(cfg).eval().extract_feat(torch.zeros(1, 3, 64, 64))
+    assert [level.shape[1] for level in maps] == [256] * len(maps) and len(maps) >= 4
 
 
 @pytest.mark.parametrize('name', BOTH)
@@ -193,7 +226,7 @@ def test_schedule_of_sem_fpn():
 
 
 @pytest.mark.parametrize(('name', 'decay'), [('mask_rcnn/iformer_t_1x', 0.05), ('sem_fpn/iformer_t_40k', 1e-4)])
-def test_optimiser(name, decay):
+def test_optimizer(name, decay):
     cfg = read(name)
     model = build(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

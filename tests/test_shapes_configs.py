@@ -34,18 +34,6 @@ def build(cfg: Config):
     return MODELS.build(cfg.model)
 
 
-def bases(path: Path) -> list[str]:
-    scope = {}
-    exec(path.read_text().split(']\n')[0] + ']', scope)
-    return scope['_base_']
-
-
-def test_same_bases_as_the_recipe(task):
-    folder = CONFIGS / task
-    found = bases(folder / 'iformer_t_shapes.py')
-    assert len(found) == 4 and found == bases(folder / f'iformer_t_{NAMES[task]}.py')
-
-
 def test_classes_are_those_of_the_data_set(task):
     cfg = read(task)
     background = () if task == 'mask_rcnn' else ('background',)

@@ -1,14 +1,14 @@
-# Mask2Former for semantic segmentation on iFormer-M. It needs mmdet beside mmseg.
+# Mask2Former for semantic segmentation on iFormer-M; needs MMDetection too (no published score).
+# tools/dist_train.sh configs/examples/mask2former_iformer_m_160k_ade20k.py 8
 _base_ = [
     '../_base_/models/mask2former_semantic_iformer.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/160k.py',
     '../_base_/mmseg_runtime.py',
 ]
-checkpoint = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9/iFormer_m_distill.pth'
 
 model = dict(
-    backbone=dict(arch='m', init_cfg=dict(checkpoint=checkpoint)),
+    backbone=dict(arch='m', init_cfg=dict(checkpoint='iFormer_m_distill.pth')),
     decode_head=dict(in_channels=[48, 96, 192, 384]),  # Table 15
 )
 

@@ -1,6 +1,6 @@
-# RetinaNet on iFormer-M. It works from any folder: copy it, change it.
+# RetinaNet on iFormer-M (no published score). Works from any folder: copy it and change it.
+# tools/dist_train.sh configs/examples/retinanet_iformer_m_1x_coco.py 8
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-checkpoint = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9/iFormer_m_distill.pth'
 
 model = dict(
     backbone=dict(
@@ -8,7 +8,7 @@ model = dict(
         type='mmiformer.IFormer',
         arch='m',
         norm_eval=True,  # as in the released Mask R-CNN recipe
-        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+        init_cfg=dict(type='Pretrained', checkpoint='iFormer_m_distill.pth'),
     ),
     neck=dict(in_channels=[48, 96, 192, 384]),  # Table 15
 )

@@ -1,13 +1,7 @@
-_base_ = [
-    '../_base_/models/mask_rcnn_iformer.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/1x.py',
-    '../_base_/mmdet_runtime.py',
-]
-# The released recipe starts from the distilled weights.
-checkpoint = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9/iFormer_l_distill.pth'
+# iFormer-L, Table 5, published: 42.2 box AP, 39.1 mask AP. tools/dist_train.sh configs/mask_rcnn/iformer_l_1x.py 8
+_base_ = 'iformer_m_1x.py'
 
 model = dict(
-    backbone=dict(arch='l', init_cfg=dict(checkpoint=checkpoint)),
+    backbone=dict(arch='l', init_cfg=dict(checkpoint='iFormer_l_distill.pth')),
     neck=dict(in_channels=[48, 96, 256, 384]),  # Table 15
 )

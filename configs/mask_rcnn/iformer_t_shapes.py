@@ -1,10 +1,7 @@
-# The embedded mini data set (tools/make_shapes.py data/shapes), from random weights, sized for two CPU cores.
-_base_ = [
-    '../_base_/models/mask_rcnn_iformer.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/1x.py',
-    '../_base_/mmdet_runtime.py',
-]
+# Mask R-CNN on the drawn scenes, from random weights, sized for two CPU cores. docs/demo.md has its scores.
+# python tools/make_shapes.py data/shapes && python tools/train.py configs/mask_rcnn/iformer_t_shapes.py
+_base_ = 'iformer_t_1x.py'
+
 work_dir = 'work_dirs/mask_rcnn_iformer_t_shapes'  # the other task's config has the same name
 data_root = '{{$SHAPES_ROOT:data/shapes}}'.rstrip('/') + '/coco/'
 metainfo = dict(
@@ -25,8 +22,8 @@ strides = [4, 8, 16, 32]  # and no level of stride 64 in pictures of 128 pixels
 # third of COCO's.
 roi_extractor = dict(out_channels=channels, finest_scale=16, roi_layer=dict(sampling_ratio=1))
 model = dict(
-    backbone=dict(arch='t', window_size=8, norm_eval=False, init_cfg=None),  # 8: stage 3 is 8 x 8 here
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=channels, num_outs=4, norm_cfg=norm),
+    backbone=dict(window_size=8, norm_eval=False, init_cfg=None),  # 8: stage 3 is 8 x 8 here
+    neck=dict(out_channels=channels, num_outs=4, norm_cfg=norm),
     rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4], strides=strides)),
     roi_head=dict(
         bbox_roi_extractor=roi_extractor,

@@ -59,7 +59,7 @@ SMALL = {
     'upernet_iformer_m_160k_ade20k': {'data_preprocessor.size': (SIZE, SIZE), 'decode_head.channels': 64},
 }
 
-# Whose optimiser, schedule and batch an example has: a config of a toolbox, or one of ours.
+# Whose optimizer, schedule and batch an example has: a config of a toolbox, or one of ours.
 RECIPES = {
     'cascade_mask_rcnn_iformer_m_1x_coco': 'mask_rcnn/iformer_m_1x.py',
     'mask2former_iformer_m_160k_ade20k': 'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py',
@@ -121,8 +121,8 @@ def test_nothing_of_another_backbone_is_left(name):
     assert backbone.pop('type') == 'mmiformer.IFormer'
     assert backbone.keys() <= inspect.signature(IFormer).parameters.keys()
     assert backbone['arch'] == 'm' and backbone['norm_eval']
-    published = [file for file in PUBLISHED.values() if backbone['init_cfg']['checkpoint'] in file.urls]
-    assert [(file.task, file.arch, file.distilled) for file in published] == [('imagenet', 'm', True)]
+    published = PUBLISHED[backbone['init_cfg']['checkpoint']]
+    assert (published.task, published.arch, published.distilled) == ('imagenet', 'm', True)
     text = json.dumps(plain(cfg._cfg_dict)).lower()
     words = ('resnet', 'torchvision://', 'open-mmlab://', 'cspnext-', '"depth"', '"style"', '"pretrained":')
     assert [word for word in words if word in text] == []
@@ -130,7 +130,7 @@ def test_nothing_of_another_backbone_is_left(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_images_are_normalised_as_the_weights_were_trained(name):
+def test_images_are_normalized_as_the_weights_were_trained(name):
     preprocessor = plain(read(name).model.data_preprocessor)
     assert preprocessor['mean'] == [123.675, 116.28, 103.53] and preprocessor['std'] == [58.395, 57.12, 57.375]
     assert preprocessor['bgr_to_rgb'] is True
@@ -237,7 +237,7 @@ def schedule(cfg: Config) -> list[dict]:
     return [{key: value for key, value in plain(one).items() if key != 'start_factor'} for one in schedulers]
 
 
-def test_optimiser_schedule_and_batch_are_those_of_the_recipe_it_names(example):
+def test_optimizer_schedule_and_batch_are_those_of_the_recipe_it_names(example):
     cfg, theirs = read(example.name), recipe(example.name)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         ours = rates(example.model, cfg.optim_wrapper)

@@ -1,17 +1,9 @@
-# Mask2Former for semantic segmentation as mmseg defines it, on an iFormer; parts of the head are mmdet's, which must be
-# installed. A child sets the variant, its weights and the head's in_channels.
+# Mask2Former for semantic segmentation as MMSegmentation defines it, on an iFormer. Parts of its head come from
+# MMDetection, which must be installed. A child sets arch, checkpoint and the head's in_channels.
+_base_ = 'segmentor.py'
+
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],  # ImageNet's, in RGB
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(512, 512),  # of the training crops, which are padded to it
-        pad_val=0,
-        seg_pad_val=255,  # the label that losses and evaluation ignore
-        test_cfg=dict(size_divisor=32),
-    ),
+    data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
     backbone=dict(
         type='mmiformer.IFormer',
         norm_eval=True,  # as in the released dense recipes: frozen batch norm statistics, trained affine
@@ -124,6 +116,4 @@ model = dict(
             sampler=dict(type='mmdet.MaskPseudoSampler'),
         ),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'),
 )

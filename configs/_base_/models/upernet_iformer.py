@@ -1,15 +1,7 @@
-# UPerNet as mmseg defines it, on an iFormer. A child sets the variant, its weights and the heads' in_channels.
+# UPerNet as MMSegmentation defines it, on an iFormer. A child sets arch, checkpoint and both heads' in_channels.
+_base_ = 'segmentor.py'
+
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],  # ImageNet's, in RGB
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(512, 512),  # of the training crops, which are padded to it
-        pad_val=0,
-        seg_pad_val=255,  # the label that losses and evaluation ignore
-    ),
     backbone=dict(
         type='mmiformer.IFormer',
         norm_eval=True,  # as in the released dense recipes: frozen batch norm statistics, trained affine
@@ -38,6 +30,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'),
 )
