@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import track
 
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.browse import SPLITS, draw_batches
 from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_data_root, interrupted, plain_errors
 from mmiformer.engine.config import import_toolbox, merge_options, read_config, set_data_root
-from mmiformer.engine.files import check_folder
+from mmiformer.inference.browsing import SPLITS, draw_batches
+from mmiformer.inference.sources import check_folder
 
 
 def parse_args() -> Namespace:

@@ -25,7 +25,7 @@ from mmiformer.demo.report import Part, draw, format_results, write_page
 from mmiformer.demo.steps import Step, StepFailed, Steps, terminate
 from mmiformer.engine.cli import interrupted, plain_errors
 from mmiformer.engine.config import read_config
-from mmiformer.engine.report import write_json
+from mmiformer.evaluation.tables import write_json
 from mmiformer.hub import config_dir
 
 TOOLS = Path(__file__).parent

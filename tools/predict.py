@@ -19,11 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_trust, interrupted, plain_errors
 from mmiformer.engine.config import import_toolbox, merge_options, read_config
-from mmiformer.engine.files import Source, check_folder, find_sources
-from mmiformer.engine.predictions import PARTS, Results
-from mmiformer.engine.predictor import BrokenSource, OtherTask, Predictor, Video
 from mmiformer.engine.runs import read_checkpoint
 from mmiformer.engine.speed import add_deploy
+from mmiformer.inference.predictor import OtherTask, Predictor
+from mmiformer.inference.results import PARTS, Results
+from mmiformer.inference.sources import BrokenSource, Source, Video, check_folder, find_sources
 
 SOME_SKIPPED = 3
 

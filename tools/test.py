@@ -21,12 +21,12 @@ from mmiformer.engine.config import (
     read_config,
     set_data_root,
 )
-from mmiformer.engine.evaluation import COCO_METRICS, TEST, dump_results, figures_by_class, keep_classes
 from mmiformer.engine.launch import join_processes
-from mmiformer.engine.report import format_classes, format_table, nothing_detected, summarise, write_json
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
 from mmiformer.engine.runs import read_checkpoint, set_work_dir
 from mmiformer.engine.speed import NoFastForm, add_compile, add_deploy
+from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_results, figures_by_class, keep_classes
+from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarise, write_json
 
 
 def parse_args() -> Namespace:

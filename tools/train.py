@@ -12,13 +12,12 @@ from mmiformer import checkpoint
 from mmiformer.datasets import check_dataset
 from mmiformer.engine.cli import USER_ERRORS, interrupted, make_parser, plain_errors
 from mmiformer.engine.config import fit_workers, import_toolbox, merge_options, read_config, set_data_root
+from mmiformer.engine.hooks import ValidationPictures, use_tensorboard
 from mmiformer.engine.launch import join_processes
 from mmiformer.engine.recipe import check_batch, check_resumed, pretrained_file, scale_lr, start_from_random, use_amp
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
-from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir
-from mmiformer.engine.seed import settle_seed
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_seed
 from mmiformer.engine.speed import NoFastForm, add_compile, speed_up
-from mmiformer.engine.visual import ValidationPictures, use_tensorboard
 
 
 def parse_args() -> Namespace:

@@ -15,7 +15,7 @@ from typing import NoReturn
 from rich.progress import Progress, TextColumn
 from rich.table import Column
 
-from ..engine.report import write_json
+from ..evaluation.tables import write_json
 
 TAIL = 15  # lines of a failed step's output that are shown
 PATIENCE = 30  # seconds that a stopped step gets to end by itself

@@ -15,8 +15,7 @@ from torch import nn
 
 from mmiformer import checkpoint
 from mmiformer.engine.runner import CheckpointMismatch, WholeRunner, load_whole
-from mmiformer.engine.runs import find_checkpoint, read_checkpoint
-from mmiformer.engine.seed import settle_seed
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_seed
 
 from ..parity import released_state_dict
 

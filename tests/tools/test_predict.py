@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmiformer.engine.config import merge_options
-from mmiformer.engine.predictor import Predictor
+from mmiformer.inference.predictor import Predictor
 
 from ..helpers import randomise
 from .command import REPO, run

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
-from .config import datasets, fit_workers
+from ..engine.config import datasets, fit_workers
 from .painter import Painter
 
 SPLITS = ('train', 'val')

@@ -1,6 +1,5 @@
 """A trained model ready for images: the toolboxes' inferencers, with weights that are read safely and loaded whole."""
 
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -13,18 +12,15 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image, UnidentifiedImageError
 
-from .config import datasets
+from ..engine.config import datasets
+from ..engine.runner import load_whole
+from ..engine.speed import speed_up
 from .painter import Colour, Painter
-from .runner import load_whole
-from .speed import speed_up
+from .sources import BrokenSource
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
 # Where the toolboxes' models keep the part that decides on classes.
 HEADS = ('bbox_head', 'roi_head.bbox_head', 'roi_head.bbox_head.0', 'mask_head', 'decode_head')
-
-
-class BrokenSource(ValueError):
-    """An image or a video cannot be read, or is too large to be predicted."""
 
 
 class OtherTask(ValueError):
@@ -196,40 +192,3 @@ def _build_inferencer(cfg: Config, state_dict: dict, source: str, device: str, p
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'--device {device}: {str(error).splitlines()[0]}') from error
     return Inferencer(cfg, device=device, scope=scope, show_progress=False)
-
-
-class Video:
-    """The frames of a video, in BGR.
-
-    Attributes:
-        fps: Frames per second.
-        length: How many frames the file says it has; it may be an estimate, or 0.
-
-    Raises:
-        BrokenSource: It cannot be opened.
-    """
-
-    def __init__(self, path: Path):
-        self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise BrokenSource('cannot be read: it is no video that OpenCV can open')
-        fps, length = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if 0 < fps < 1000 else 25.0  # some containers do not say
-        self.length = max(0, int(length))
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The frames, once.
-
-        Raises:
-            BrokenSource: The video ends more than a second, the error of an estimate, before it should.
-        """
-        number = 0
-        while True:
-            there, frame = self._capture.read()
-            if not there:
-                break
-            number += 1
-            yield frame
-        self._capture.release()
-        if not number or number < self.length - self.fps:
-            raise BrokenSource(f'breaks off: {number} of {self.length} frames could be read')

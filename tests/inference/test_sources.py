@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from mmiformer.engine.files import check_folder, find_sources
+from mmiformer.inference.sources import BrokenSource, Video, check_folder, find_sources
 
 
 def make(root: Path, *names: str) -> None:
@@ -49,3 +51,29 @@ def test_results_go_to_a_new_or_empty_folder(tmp_path):
     assert check_folder(tmp_path / 'old', overwrite=True) == tmp_path / 'old'
     with pytest.raises(NotADirectoryError, match='is a file'):
         check_folder(tmp_path / 'old/file', overwrite=True)
+
+
+def make_video(path: Path, frames: int) -> None:
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
+    noise = np.random.default_rng(0).integers(0, 64, (64, 64, 3), dtype=np.uint8)
+    for k in range(frames):
+        video.write(noise + np.uint8(8 * k))
+    video.release()
+
+
+def test_a_video_that_breaks_off_says_so(tmp_path):
+    make_video(tmp_path / 'whole.avi', 20)
+    video = Video(tmp_path / 'whole.avi')
+    assert (video.fps, video.length) == (5, 20)
+    assert [round((frame.mean() - 31.5) / 8) for frame in video] == list(range(20))
+
+    content = (tmp_path / 'whole.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(content[: len(content) * 6 // 10])
+    seen = []
+    with pytest.raises(BrokenSource, match=r'breaks off: \d+ of 20 frames'):
+        for frame in Video(tmp_path / 'cut.avi'):
+            seen.append(frame)
+    assert 5 < len(seen) < 15
+    (tmp_path / 'no.mp4').write_text('no video')
+    with pytest.raises(BrokenSource, match='no video that OpenCV can open'):
+        Video(tmp_path / 'no.mp4')

@@ -10,8 +10,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
 
-from .files import Source
 from .painter import Colour
+from .sources import Source
 
 # The subfolders of the results.
 PARTS = ('pictures', 'labels')

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,10 +12,10 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
-from mmiformer.engine.browse import to_image
-from mmiformer.engine.painter import Painter
-from mmiformer.engine.predictions import PredictionFile, category_ids, to_coco
-from mmiformer.engine.predictor import BrokenSource, Video, classes_and_palette
+from mmiformer.inference.browsing import to_image
+from mmiformer.inference.painter import Painter
+from mmiformer.inference.predictor import classes_and_palette
+from mmiformer.inference.results import PredictionFile, category_ids, to_coco
 
 
 def config(**dataset) -> Config:
@@ -83,29 +82,3 @@ def test_the_normalisation_is_taken_back(rgb):
     image = torch.randint(0, 256, (3, 8, 9), dtype=torch.uint8)
     fed = preprocessor(dict(inputs=[image]))['inputs'][0]
     assert np.array_equal(to_image(fed, preprocessor, rgb), image.permute(1, 2, 0).numpy())
-
-
-def make_video(path: Path, frames: int) -> None:
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
-    noise = np.random.default_rng(0).integers(0, 64, (64, 64, 3), dtype=np.uint8)
-    for k in range(frames):
-        video.write(noise + np.uint8(8 * k))
-    video.release()
-
-
-def test_a_video_that_breaks_off_says_so(tmp_path):
-    make_video(tmp_path / 'whole.avi', 20)
-    video = Video(tmp_path / 'whole.avi')
-    assert (video.fps, video.length) == (5, 20)
-    assert [round((frame.mean() - 31.5) / 8) for frame in video] == list(range(20))
-
-    content = (tmp_path / 'whole.avi').read_bytes()
-    (tmp_path / 'cut.avi').write_bytes(content[: len(content) * 6 // 10])
-    seen = []
-    with pytest.raises(BrokenSource, match=r'breaks off: \d+ of 20 frames'):
-        for frame in Video(tmp_path / 'cut.avi'):
-            seen.append(frame)
-    assert 5 < len(seen) < 15
-    (tmp_path / 'no.mp4').write_text('no video')
-    with pytest.raises(BrokenSource, match='no video that OpenCV can open'):
-        Video(tmp_path / 'no.mp4')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmiformer.engine.visual import ValidationPictures, use_tensorboard
+from mmiformer.engine.hooks import ValidationPictures, use_tensorboard
 
 
 def config() -> Config:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmiformer.engine.report import format_classes, format_table, nothing_detected, summarise, write_json
+from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarise, write_json
 
 COCO = {
     f'coco/{kind}_{name}': value

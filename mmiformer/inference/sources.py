@@ -1,4 +1,4 @@
-"""Finding what to predict, and the folder that the results go to."""
+"""Finding what to predict, reading the frames of videos, and the folder that the results go to."""
 
 import glob
 import os
@@ -7,8 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
+
+
+class BrokenSource(ValueError):
+    """An image or a video cannot be read, or is too large to be predicted."""
 
 
 @dataclass(frozen=True)
@@ -114,3 +121,40 @@ def check_folder(folder: str | os.PathLike, overwrite: bool = False) -> Path:
             f'--out {folder} is there and not empty. Give another folder, or --overwrite to replace what is in it'
         )
     return folder
+
+
+class Video:
+    """The frames of a video, in BGR.
+
+    Attributes:
+        fps: Frames per second.
+        length: How many frames the file says it has; it may be an estimate, or 0.
+
+    Raises:
+        BrokenSource: It cannot be opened.
+    """
+
+    def __init__(self, path: Path):
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise BrokenSource('cannot be read: it is no video that OpenCV can open')
+        fps, length = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = fps if 0 < fps < 1000 else 25.0  # some containers do not say
+        self.length = max(0, int(length))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The frames, once.
+
+        Raises:
+            BrokenSource: The video ends more than a second, the error of an estimate, before it should.
+        """
+        number = 0
+        while True:
+            there, frame = self._capture.read()
+            if not there:
+                break
+            number += 1
+            yield frame
+        self._capture.release()
+        if not number or number < self.length - self.fps:
+            raise BrokenSource(f'breaks off: {number} of {self.length} frames could be read')
