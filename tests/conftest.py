@@ -1,9 +1,14 @@
 """What every test starts from."""
 
+import signal
+
 import pytest
 from mmengine.registry import DefaultScope
 
 import mmiformer  # noqa: F401, before any toolbox, which may import torchvision
+
+# In the background of a shell the suite ignores Ctrl-C, and so would the processes that it starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
