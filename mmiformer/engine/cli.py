@@ -1,13 +1,16 @@
 """What the command lines have in common: their options, and how they end."""
 
+import functools
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from ..errors import UserError
 from .config import KeyValues
 from .launch import LAUNCHERS, tell_torchrun
+from .notes import log_traceback, print_notes
 
 
 def add_data_root(parser: ArgumentParser) -> None:
@@ -48,6 +51,41 @@ def make_parser(description: str) -> ArgumentParser:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by some launchers')
     add_trust(parser)
     return parser
+
+
+def command(advice: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Decorate the `main` of a tool, so that it ends as all of them do.
+
+    What the user can fix, a `UserError` or an OSError such as a full disk, is printed as `error: MESSAGE`, and the exit
+    code is 1. Ctrl-C prints the advice, and the exit code is 130, as shells expect. Anything else is a bug and keeps
+    its traceback. The log file of a run, once there is one, gets the traceback in any case.
+
+    Args:
+        advice: What the user should know after Ctrl-C.
+    """
+
+    def decorate(main: Callable[[], None]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def run() -> None:
+            try:
+                main()
+            except KeyboardInterrupt:
+                print(f'\nstopped: {advice}', file=sys.stderr)
+                sys.exit(130)
+            except (UserError, OSError) as error:
+                log = log_traceback()
+                message = f'error: {error}' + (f'\nThe traceback is in {log}' if log and error.__cause__ else '')
+                tell_torchrun(message)
+                sys.exit(message)
+            except Exception:
+                log_traceback()
+                raise
+            finally:
+                print_notes()  # those of a run that never began
+
+        return run
+
+    return decorate
 
 
 # What the preparation of a run raises for what its user got wrong.

@@ -1,0 +1,97 @@
+"""How every command line ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from mmiformer.engine.cli import command
+from mmiformer.engine.notes import keep_notes, log_notes
+from mmiformer.errors import UserError
+
+
+def ending(error: BaseException) -> str | int | None:
+    """The exit code, or the message in its place, of a tool whose `main` raises `error`."""
+
+    @command('start again')
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code
+
+
+def test_what_the_user_can_fix_is_one_message():
+    assert ending(UserError('--vis -1 must not be negative')) == 'error: --vis -1 must not be negative'
+    assert ending(OSError(28, 'No space left on device')) == 'error: [Errno 28] No space left on device'
+
+
+def test_ctrl_c(capsys):
+    assert ending(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == '\nstopped: start again\n'
+
+
+@pytest.mark.parametrize('bug', [TypeError('our fault'), ValueError('our fault'), ImportError('our fault')])
+def test_a_bug_keeps_its_traceback(bug):
+    @command('')
+    def main():
+        raise bug
+
+    with pytest.raises(type(bug), match='our fault'):
+        main()
+
+
+def test_torchrun_hears_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / 'error.json'))
+    ending(UserError('no such config'))
+    assert json.loads((tmp_path / 'error.json').read_text())['message']['message'] == 'error: no such config'
+
+
+@pytest.mark.parametrize('error', [UserError('wrong key'), RuntimeError('a bug')])
+def test_the_log_file_has_the_traceback(error, tmp_path):
+    logger = logging.Logger('run')
+    logger.addHandler(logging.FileHandler(tmp_path / 'run.log'))
+
+    @command('')
+    def main():
+        log_notes(logger)
+        raise error from KeyError('its cause')
+
+    with pytest.raises((SystemExit, RuntimeError)) as end:
+        main()
+    log = (tmp_path / 'run.log').read_text()
+    assert 'Traceback' in log and 'its cause' in log and str(error) in log
+    if isinstance(error, UserError):
+        assert end.value.code == f'error: wrong key\nThe traceback is in {tmp_path / "run.log"}'
+
+
+def test_notes_wait_for_the_log(tmp_path, capsys):
+    logger = logging.Logger('run')
+    logger.addHandler(logging.FileHandler(tmp_path / 'run.log'))
+    module = logging.getLogger('mmiformer.engine.somewhere')
+
+    @command('')
+    def main():
+        keep_notes()
+        module.warning('SyncBN became BN')
+        log_notes(logger)
+        module.warning('another batch')
+
+    main()
+    assert (tmp_path / 'run.log').read_text() == 'SyncBN became BN\nanother batch\n'
+    assert capsys.readouterr().err == ''
+
+
+def test_notes_of_a_run_that_never_began_are_printed(capsys):
+    @command('')
+    def main():
+        keep_notes()
+        logging.getLogger('mmiformer.engine.somewhere').warning('new key')
+        raise UserError('no data')
+
+    with pytest.raises(SystemExit):
+        main()
+    assert 'new key' in capsys.readouterr().err
