@@ -1,32 +1,31 @@
-"""The report of a demo: one page, and one picture to look at."""
+"""The report of a demo: figures and times as text, a picture, and a page with all of it."""
 
-import base64
-import html
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..datasets.shapes import CLASSES, PALETTE
-from .curves import Curves
-from .pictures import BACKGROUND, Views
+from ..datasets.shapes import CLASSES
+from ..evaluation.curves import Curves, draw_curves
+from ..evaluation.tables import format_table
+from ..report import picture, save_figure, side_by_side, table, write_page
+from .scenes import COLORS, draw_instances, draw_labels, draw_scene, held_out, read_instances, read_pixels
 
-_ROWS = {  # of the picture
-    'scene': 'held-out scene',
-    'instances': 'instances:\nground truth',
-    'detections': 'instances:\nMask R-CNN',
-    'labels': 'labels:\nground truth',
-    'segmentation': 'labels:\nSemantic FPN',
-}
-_COLORS = {'loss': '#9a9a9a', 'box AP': '#4c78a8', 'mask AP': '#e45756', 'mIoU': '#54a24b'}
+SHOWN = 6  # scenes; the sixth of every eight is crowded
+_FIGURES = ('box AP', 'box AP50', 'mask AP', 'mask AP50', 'mIoU', 'mAcc', 'aAcc')
+_ROWS = ('held-out scene', 'instances:\nground truth', 'instances:\nMask R-CNN', 'labels:\nground truth')
+_ROWS += ('labels:\nSemantic FPN',)
+_INTRO = """<p>Two networks on the same drawn scenes, trained from random weights: Mask R-CNN finds the objects one by
+one, Semantic FPN labels every pixel. The scenes below are held out: neither network has seen them.</p>"""
 
 
 @dataclass(frozen=True)
-class Part:
+class Result:
     """What a task came to.
 
     Attributes:
@@ -40,15 +39,69 @@ class Part:
     curves: Curves
 
 
-def format_results(parts: Sequence[Part], times: Mapping[str, float]) -> str:
+def format_results(results: Sequence[Result], seconds: Mapping[str, float]) -> str:
     """Lay out the figures of the tasks and the seconds of the steps as text."""
+    width = max(map(len, seconds))
+    times = [f'{step:<{width}}  {_clock(duration)}' for step, duration in seconds.items()]
+    return '\n\n'.join([*(f'{one.title}\n{format_table(one.figures)}' for one in results), '\n'.join(times)])
+
+
+def draw_picture(path: Path, results: Sequence[Result], data: Path, detections: Path, segmentations: Path) -> None:
+    """Draw the training curves side by side, and below them held-out scenes with truth and predictions.
+
+    Args:
+        path: The PNG.
+        results: The tasks.
+        data: The shapes data set.
+        detections: What `tools/predict.py` wrote for the detector.
+        segmentations: What it wrote for the segmentor.
+    """
+    scenes = held_out(data)[:SHOWN]
+    figure = Figure(figsize=(2 * SHOWN + 1.1, 3.4 + 2 * len(_ROWS)), layout='constrained')
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2.9, 2 * len(_ROWS) + 0.5])
+    for axes, result in zip(top.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+        figures = ', '.join(f'{name} {_show(result.figures[name])}' for name in _FIGURES if name in result.figures)
+        axes.set_title(f'{result.title}\n{figures}', fontsize=11)
+        draw_curves(axes, result.curves)
+    grid = bottom.subplots(len(_ROWS), len(scenes), squeeze=False)
+    for axes, label in zip(grid[:, 0], _ROWS, strict=True):
+        axes.set_ylabel(label, fontsize=11)
+    for column, scene in zip(grid.T, scenes, strict=True):
+        image = read_pixels(scene)
+        draw_scene(column[0], image)
+        truth = data / 'coco/annotations/instances_val2017.json'
+        for axes, file in zip(column[1:3], (truth, detections / 'predictions.json'), strict=True):
+            draw_instances(axes, image, read_instances(file, scene.name))
+        draw_labels(column[3], image, read_pixels(data / 'ade/annotations/validation' / scene.name) - 1)
+        draw_labels(column[4], image, read_pixels(segmentations / 'labels' / scene.name))
+    patches = [Patch(color=color, label=name) for color, name in zip(COLORS, ('background', *CLASSES), strict=True)]
+    bottom.legend(handles=patches, loc='outside lower center', ncols=len(patches), frameon=False)
+    save_figure(figure, path)
+
+
+def write_report(
+    path: Path, results: Sequence[Result], seconds: Mapping[str, float], facts: Mapping[str, object], png: Path
+) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file.
+        results: The tasks.
+        seconds: {step: seconds}.
+        facts: {name: value}, what it was made with.
+        png: What :func:`draw_picture` drew.
+    """
+    names = [name for name in _FIGURES if any(name in result.figures for result in results)]
     rows = [
-        (part.title, '   '.join(f'{name} {_show(value)}' for name, value in part.figures.items())) for part in parts
+        [one.title, *(_show(one.figures[name]) if name in one.figures else '' for name in names)] for one in results
     ]
-    rows += [('', '')]
-    rows += [(step, f'{_clock(seconds):>6}') for step, seconds in times.items()]
-    width = max(len(name) for name, _ in rows)
-    return '\n'.join(f'{name:<{width}}  {value}'.rstrip() for name, value in rows)
+    tables = side_by_side(
+        table(['on held-out scenes, %', *names], rows),
+        table(['step', 'h:min:s'], [(step, _clock(duration)) for step, duration in seconds.items()]),
+        table(['made with', ''], facts.items()),
+    )
+    alt = 'training curves, scenes, ground truth and predictions'
+    write_page(path, 'iFormer-T on the embedded data set', _INTRO, tables, picture(png, alt))
 
 
 def _show(value: float | None) -> str:
@@ -56,113 +109,4 @@ def _show(value: float | None) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return f'{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}'
-
-
-def draw(parts: Sequence[Part], views: Sequence[Views], path: Path) -> None:
-    """Draw the picture: the training curves side by side, and below them the scenes, with truth and predictions.
-
-    Args:
-        parts: The tasks, with a curve each.
-        views: The scenes, a column each.
-        path: The PNG to write.
-    """
-    columns = len(views)
-    figure = Figure(figsize=(2 * max(columns, 6) + 1.1, 2.9 + 2 * len(_ROWS) + 0.5), dpi=130, layout='constrained')
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.9, 2 * len(_ROWS) + 0.5])
-    for axes, part in zip(top.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        _draw_curves(axes, part)
-    grid = bottom.subplots(len(_ROWS), columns, squeeze=False)
-    for row, (name, label) in zip(grid, _ROWS.items(), strict=True):
-        row[0].set_ylabel(label, fontsize=11)
-        for axes, scene in zip(row, views, strict=True):
-            axes.imshow(_square(getattr(scene, name)))
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-    colors = [*zip(CLASSES, PALETTE, strict=True), ('background', BACKGROUND)]
-    patches = [Patch(color=np.array(color) / 255, label=name) for name, color in colors]
-    bottom.legend(handles=patches, loc='outside lower center', ncols=len(patches), frameon=False)
-    part = path.with_name(f'.{path.name}')
-    figure.savefig(part, format='png')
-    part.replace(path)
-
-
-def _square(image: np.ndarray) -> np.ndarray:
-    """Put an image on a white square, so that all of a row are drawn to the same scale."""
-    height, width = image.shape[:2]
-    side = max(height, width)
-    square = np.full((side, side, 3), 255, np.uint8)
-    y, x = (side - height) // 2, (side - width) // 2
-    square[y : y + height, x : x + width] = image
-    return square
-
-
-def _draw_curves(axes: Axes, part: Part) -> None:
-    figures = ', '.join(f'{name} {_show(value)}' for name, value in part.figures.items())
-    axes.set_title(f'{part.title}\n{figures}', fontsize=11)
-    axes.plot(list(part.curves.loss), list(part.curves.loss.values()), color=_COLORS['loss'], label='training loss')
-    axes.set(xlabel='iteration', ylabel='training loss', ylim=(0, None))
-    percent = axes.twinx()
-    percent.set(ylabel='%, held out', ylim=(0, 100))
-    for name, points in part.curves.metrics.items():
-        percent.plot(list(points), list(points.values()), 'o-', color=_COLORS[name], markersize=4, label=name)
-    lines = axes.get_lines() + percent.get_lines()
-    percent.legend(handles=lines, loc='upper center', ncols=len(lines), fontsize=9)  # the loss begins on the left
-
-
-def write_page(
-    parts: Sequence[Part], times: Mapping[str, float], facts: Mapping[str, object], picture: Path, path: Path
-) -> None:
-    """Write the page, one HTML file with all in it.
-
-    Args:
-        parts: The tasks.
-        times: {step: seconds}.
-        facts: {name: value}, what it was made with.
-        picture: What :func:`draw` drew.
-        path: The HTML file to write.
-    """
-    image = base64.b64encode(picture.read_bytes()).decode()
-    names = list(dict.fromkeys(name for part in parts for name in part.figures))
-    results = [
-        [part.title, *(_show(part.figures[name]) if name in part.figures else '' for name in names)] for part in parts
-    ]
-    clock = [[step, _clock(seconds)] for step, seconds in times.items()]
-    page = _PAGE.format(
-        results=_table(['on held-out scenes, %', *names], results),
-        times=_table(['step', 'min:s'], clock),
-        facts=_table(['made with', ''], [[name, str(value)] for name, value in facts.items()]),
-        image=image,
-    )
-    part = path.with_name(f'.{path.name}')
-    part.write_text(page)
-    part.replace(path)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [''.join(f'<th>{html.escape(cell)}</th>' for cell in header)]
-    lines += [''.join(f'<td>{html.escape(cell)}</td>' for cell in row) for row in rows]
-    return '<table>' + ''.join(f'<tr>{line}</tr>' for line in lines) + '</table>'
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>mmiformer demo</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff }}
-body {{ max-width: 1320px; margin: 2em auto; padding: 0 1em }}
-.tables {{ display: flex; flex-wrap: wrap; gap: 1em 3em; align-items: flex-start }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .2em .9em .2em 0; text-align: right; border-bottom: 1px solid #ddd }}
-th:first-child, td:first-child {{ text-align: left }}
-img {{ max-width: 100%; margin-top: 1.5em }}
-</style>
-<h1>iFormer-T on the embedded data set</h1>
-<p>Two networks on the same drawn scenes, trained from random weights: Mask R-CNN finds the objects one by one, Semantic
-FPN labels every pixel. The scenes below are held out: neither network has seen them.</p>
-<div class="tables">{results}{times}{facts}</div>
-<img alt="training curves, scenes, ground truth and predictions" src="data:image/png;base64,{image}">
-</html>
-"""
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,70 @@
+"""The look that reports share: HTML pages that hold everything they show, and figures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from .files import whole_file
+
+# The browser's own colors follow the system's light or dark mode; figures stay on white.
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 82em; margin: 2em auto; padding: 0 1em }}
+.side {{ display: flex; flex-wrap: wrap; gap: 1em 3em; align-items: flex-start; overflow-x: auto }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .2em .9em .2em 0; text-align: right; border-bottom: 1px solid #8886 }}
+th:first-child, td:first-child {{ text-align: left }}
+img {{ max-width: 100%; margin-top: 1.5em; background: #fff; border-radius: 6px }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+
+def write_page(path: Path, title: str, *body: str) -> None:
+    """Write a page.
+
+    Args:
+        path: The HTML file.
+        title: Its heading, as text.
+        body: What follows, as HTML.
+    """
+    with whole_file(path) as part:
+        part.write_text(_PAGE.format(title=escape(title), body='\n'.join(body)))
+
+
+def side_by_side(*parts: str) -> str:
+    """HTML of parts beside each other, or below each other on a narrow screen."""
+    return f'<div class="side">{"".join(parts)}</div>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """HTML of a table, whose cells are text."""
+    lines = [_row('th', header), *(_row('td', row) for row in rows)]
+    return f'<table>{"".join(lines)}</table>'
+
+
+def _row(tag: str, cells: Sequence[object]) -> str:
+    return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
+
+
+def picture(png: Path, alt: str) -> str:
+    """HTML of a PNG, with the file in it."""
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}">'
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    with whole_file(path) as part:
+        figure.savefig(part, format='png', dpi=130)
