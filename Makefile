@@ -1,25 +1,26 @@
 # PYTHON=       interpreter for .venv (default: that of an existing .venv, else python3)
 # DEVICE=       cpu or cuda, the torch build (default: that of an existing .venv, else cuda where a driver answers)
 # TORCH_INDEX=  package index to take torch from besides pip's own settings
-# FIND_LINKS=  folder or page of further wheels, besides pip's own settings
+# FIND_LINKS=   folder or page of further wheels, besides pip's own settings
 # FRESH=        1 starts the demo over
 # SEED=         seed of the demo (default 0)
 # ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x -n 0'
 
-BASE_PYTHON := $(or $(PYTHON),python3)
+BASE_PYTHON := $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
+
+export DEVICE TORCH_INDEX FIND_LINKS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo
+.PHONY: help setup test lint format demo docs
 
 help: ## show this list
 	@sed -n 's/^# \([A-Z_]*=.*\)/  \1/p; s/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## make .venv with the pinned stack and this package, and check it
-	@'$(BASE_PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { \
-		echo "setup: '$(BASE_PYTHON)' does not run or is too old; name another Python: make setup PYTHON=/usr/bin/python3.11" >&2; \
-		exit 1; }
-	@'$(BASE_PYTHON)' tools/setup_env.py --python '$(PYTHON)' --device '$(DEVICE)' \
-		--torch-index '$(TORCH_INDEX)' --find-links '$(FIND_LINKS)'
+	@'$(BASE_PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "setup: '$(BASE_PYTHON)' does not run or is not Python 3.10 to 3.13." \
+			"Name another: make setup PYTHON=/usr/bin/python3.11" >&2; exit 1; }
+	@'$(BASE_PYTHON)' tools/setup_env.py
 
 # Two processes, since most of the time is toolboxes being imported; their idle threads leave the cores to each other.
 test: setup ## run the whole test suite

@@ -1,383 +1,346 @@
-"""The set-up script, as far as it can be seen without installing anything."""
+"""The set-up script, as far as it can be seen without downloading anything."""
 
+import functools
+import http.server
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PYTHON = dict(version=[3, 11], path=sys.executable, venv=True, headers=True)
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """The script, for a checkout in a temporary folder."""
-    module = load('setup_env')
-    (tmp_path / 'pins.txt').write_text('torch==2.13.0\nonedl-mmcv==2.3.6\n')
-    for name, value in dict(
-        ROOT=tmp_path,
-        VENV=tmp_path / '.venv',
-        VENV_PYTHON=tmp_path / '.venv' / 'bin' / 'python',
-        STATE=tmp_path / '.venv' / 'setup.json',
-        INPUTS=(tmp_path / 'pins.txt',),
-    ).items():
+    """The script, for a checkout in a temporary folder, without the caller's settings and without a network."""
+    spec = importlib.util.spec_from_file_location('setup_env', ROOT / 'tools' / 'setup_env.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = dict(ROOT=tmp_path, VENV=tmp_path / '.venv', REQUIREMENTS=tmp_path, STACK=tmp_path / 'onedl.txt')
+    nowhere = 'http://127.0.0.1:9'
+    values.update(FREE_GB={'cpu': 0, 'cuda': 0}, driver_answers=lambda: False, TORCH_INDEX=nowhere, MMCV_INDEX=nowhere)
+    for name, value in values.items():
         monkeypatch.setattr(module, name, value)
-    # Default arguments were bound to the real checkout.
-    monkeypatch.setattr(module.read_state, '__defaults__', (module.STATE,))
-    monkeypatch.setattr(module.write_state, '__defaults__', (module.STATE,))
-    monkeypatch.setattr(module.fingerprint, '__defaults__', (module.INPUTS,))
+    for name in ('onedl.txt', 'pyproject.toml', 'setup.py'):
+        (tmp_path / name).write_text('onedl-mmcv==2.3.6.*\n')
+    for name in ('DEVICE', 'TORCH_INDEX', 'FIND_LINKS', 'MAX_JOBS', 'CXX', 'CFLAGS', 'CUDA_HOME'):
+        monkeypatch.delenv(name, raising=False)
     return module
 
 
-def fake_python(path: Path, body: str) -> str:
-    path.write_text(f'#!/bin/sh\n{body}\n')
-    path.chmod(0o755)
-    return str(path)
-
-
-# ---- small readers
-def test_pins_are_read_from_the_requirements(script, tmp_path):
-    assert script.pinned('onedl-mmcv') == '2.3.6'
-    with pytest.raises(script.SetupError, match='torchvision==VERSION'):
-        script.pinned('torchvision', tmp_path / 'pins.txt')
-
-
-def test_nvcc_release(script):
-    text = 'nvcc: NVIDIA (R) Cuda compiler driver\nCuda compilation tools, release 12.8, V12.8.93\n'
-    assert script.parse_nvcc(text) == '12.8'
-    assert script.parse_nvcc('nvcc fatal: no such file') == ''
-
-
-def test_progress_of_a_build_log(script):
-    assert script.compiled('[notice] pip\n  [1/78] c++ a\n note [9/9]\n  [12/78] c++ b\n warning: x\n') == '[12/78] '
-    assert script.compiled('Collecting onedl-mmcv\n') == ''
-
-
-@pytest.mark.parametrize(('seconds', 'text'), [(0.4, '0 s'), (59.4, '59 s'), (60, '1 min 00 s'), (754, '12 min 34 s')])
-def test_clock(script, seconds, text):
-    assert script.clock(seconds) == text
-
-
-def test_jobs(script, monkeypatch):
-    monkeypatch.setenv('MAX_JOBS', '3')
-    assert script.jobs() == 3
-    monkeypatch.setenv('MAX_JOBS', '')
-    assert 1 <= script.jobs() <= os.cpu_count()
-
-
-def test_unreachable_index_is_found_out_quickly(script):
-    start = time.monotonic()
-    assert not script.reachable('http://127.0.0.1:9/whl/cpu')
-    assert time.monotonic() - start < 6
-
-
 # ---- what the machine lacks
-@pytest.mark.parametrize(
-    ('answer', 'message'),
-    [
-        ('exit 3', 'not a working Python 3'),
-        (json.dumps({**PYTHON, 'version': [3, 9], 'path': '/old'}), '/old is Python 3.9; the stack needs 3.10 to 3.13'),
-        (json.dumps({**PYTHON, 'version': [3, 14]}), 'is Python 3.14'),
-        (json.dumps({**PYTHON, 'venv': False}), 'apt install python3.11-venv'),
-    ],
-)
-def test_unfit_interpreter(script, tmp_path, answer, message):
-    body = answer if answer.startswith('exit') else f"echo '{answer}'"
-    with pytest.raises(script.SetupError, match=message):
-        script.inspect_python(fake_python(tmp_path / 'python', body))
-
-
-def test_missing_interpreter(script):
-    with pytest.raises(script.SetupError, match="no interpreter '/no/such/python'.*PYTHON="):
-        script.inspect_python('/no/such/python')
-
-
-def test_fit_interpreter(script):
-    found = script.inspect_python(sys.executable)
-    assert tuple(found['version']) == sys.version_info[:2]
-    assert Path(found['path']).exists() and not found['path'].startswith(str(ROOT / '.venv'))
-
-
-def test_missing_compilers(script, monkeypatch):
+def test_missing_compilers(script, monkeypatch, tmp_path):
     monkeypatch.setenv('CXX', sys.executable)
-    monkeypatch.setattr(script, 'nvcc_release', lambda: '')
-    script.check_compilers('cpu', headers=True)
-    with pytest.raises(script.SetupError, match='python3-dev'):
-        script.check_compilers('cpu', headers=False)
-    with pytest.raises(script.SetupError, match='nvcc.*DEVICE=cpu'):
-        script.check_compilers('cuda', headers=True)
+    script.check_compilers('cpu')
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path))
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(SystemExit, match='nvcc is missing.*DEVICE=cpu'):
+        script.check_compilers('cuda')
+    monkeypatch.setattr(script.sysconfig, 'get_paths', lambda: {'include': str(tmp_path)})
+    with pytest.raises(SystemExit, match='python3-dev'):
+        script.check_compilers('cpu')
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    with pytest.raises(script.SetupError, match='no-such-compiler.*FIND_LINKS'):
-        script.check_compilers('cpu', headers=True)
+    with pytest.raises(SystemExit, match='no-such-compiler.*apt install g'):
+        script.check_compilers('cpu')
 
 
-def test_full_disk_is_told_before_anything_is_made(script, monkeypatch):
+def test_missing_compiler_is_reported_before_anything_is_downloaded(script, monkeypatch):
+    called = []
+    monkeypatch.setattr(script.Setup, 'call', lambda self, command: called.append(command))
+    monkeypatch.setattr(script.Setup, 'mmcv_works', lambda self: False)
+    monkeypatch.setattr(script.Setup, 'ready_wheel', lambda self: None)
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(SystemExit, match='no-such-compiler'):
+        script.main()
+    assert [command[1:3] for command in called] == [['-m', 'venv']]
+
+
+def test_full_disk_is_reported_before_anything_is_made(script, monkeypatch):
     monkeypatch.setattr(script, 'FREE_GB', {'cpu': 10**9})
-    with pytest.raises(script.SetupError, match='1000000000 GB are needed'):
-        script.prepare_folder({}, dict(device='cpu', version='3.11'))
+    with pytest.raises(SystemExit, match='needs 1000000000 GB'):
+        script.main()
     assert not script.VENV.exists()
 
 
-# ---- running a step
-def test_step_that_fails_shows_its_last_lines_and_how_to_go_on(script):
+def test_unknown_device(script, monkeypatch):
+    monkeypatch.setenv('DEVICE', 'gpu')
+    with pytest.raises(SystemExit, match="DEVICE is 'gpu'; it can be cpu or cuda"):
+        script.main()
+
+
+def test_index_that_does_not_answer_is_found_out_quickly(script):
+    start = time.monotonic()
+    assert not script.answers(f'{script.TORCH_INDEX}/cpu/torch/')
+    assert time.monotonic() - start < 6
+
+
+# ---- nothing twice, nothing lost
+@pytest.fixture
+def runs(script, monkeypatch):
+    """The settings of each set-up that ran."""
+    done = []
+    monkeypatch.setattr(script.Setup, 'run', lambda self: done.append((self.device, *self.index[1:])))
+    return done
+
+
+def test_second_set_up_does_nothing_until_something_changes(script, runs, monkeypatch, capsys):
+    script.main()
+    script.main()
+    assert runs == [('cpu',)] and 'nothing to do' in capsys.readouterr().out
+    # Without being asked again the device stays that of the first time.
+    monkeypatch.setattr(script, 'driver_answers', lambda: True)
+    script.main()
+    assert len(runs) == 1
+    script.STACK.write_text('onedl-mmcv==2.3.7.*\n')
+    script.main()
+    script.main()
+    assert runs == [('cpu',)] * 2
+
+
+def test_gpu_is_used_where_a_driver_answers(script, runs, monkeypatch):
+    monkeypatch.setattr(script, 'driver_answers', lambda: True)
+    script.main()
+    assert runs == [('cuda',)]
+
+
+def test_set_up_that_failed_is_taken_up_again(script, monkeypatch):
+    def stop(self):
+        (script.VENV / 'torch').touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script.Setup, 'run', stop)
+    with pytest.raises(KeyboardInterrupt):
+        script.main()
+    monkeypatch.setattr(script.Setup, 'run', lambda self: None)
+    script.main()
+    assert (script.VENV / 'torch').exists()
+    assert json.loads((script.VENV / 'setup.json').read_text())['inputs'] == script.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('DEVICE', 'cuda', 'device was cpu'),
+        ('TORCH_INDEX', 'https://example.org/whl/cpu', 'torch_index was not set'),
+        ('python', '3.9 of /opt', 'python was 3.9 of /opt'),
+        ('root', '/moved', 'root was /moved'),
+    ],
+)
+def test_environment_is_made_anew_for_other_choices(script, runs, monkeypatch, capsys, name, value, reason):
+    script.main()
+    stamp = script.VENV / 'setup.json'
+    if name.isupper():
+        monkeypatch.setenv(name, value)
+    else:
+        stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {name: value}))
+    (script.VENV / 'lib').mkdir()
+    script.main()
+    assert len(runs) == 2 and reason in capsys.readouterr().out
+    assert [path.name for path in script.VENV.iterdir()] == ['setup.json']
+    assert not script.VENV.with_name('.venv-old').exists()
+
+
+def test_folder_of_somebody_else_is_built_upon(script, runs):
     script.VENV.mkdir()
-    with pytest.raises(script.SetupError) as caught:
-        script.must_run('torch', ['sh', '-c', 'seq 100; exit 7'], 'Go on so.')
-    text = str(caught.value)
-    assert "'torch' failed with status 7" in text and str(script.VENV / 'setup-torch.log') in text
-    assert '    86\n' in text and '    85\n' not in text and text.endswith('    100\nGo on so.')
+    (script.VENV / 'thesis.tex').write_text('mine')
+    script.main()
+    assert len(runs) == 1 and (script.VENV / 'thesis.tex').read_text() == 'mine'
 
 
-def test_step_that_is_stopped_ends_all_it_has_started(script, monkeypatch):
-    script.VENV.mkdir()
-    child = script.VENV / 'child'
-    command = ['sh', '-c', f'sleep 600 & echo $! > {child}.tmp; mv {child}.tmp {child}; wait']
-
-    def stop(*_):
-        if child.exists():
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(script, 'environment', lambda: dict(os.environ))
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            script.run('compile', command)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    stat = Path(f'/proc/{child.read_text().strip()}/stat')
-    deadline = time.monotonic() + 60  # a killed process is gone when the kernel comes to it
-    while stat.exists() and stat.read_text().split()[2] != 'Z':
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
+# ---- what pip is told
 def test_settings_of_pip_are_kept_and_added_to(script, monkeypatch):
     monkeypatch.setenv('PIP_FIND_LINKS', '/own/wheels')
     monkeypatch.setenv('PYTHONPATH', '/elsewhere')
-    assert script.environment()['PIP_FIND_LINKS'] == '/own/wheels'
-    assert 'PYTHONPATH' not in script.environment()
-    command = script.Setup(PYTHON, 'cpu', '', '/a /b').pip('install', 'torch')
+    setup = script.Setup('3.11', 'cpu', '', ['/a', '/b'])
+    assert setup.env['PIP_FIND_LINKS'] == '/own/wheels' and 'PYTHONPATH' not in setup.env
+    command = setup.pip('install', 'torch')
     assert command[1:4] == ['-m', 'pip', 'install'] and command[-1] == 'torch'
     assert [command[i + 1] for i, part in enumerate(command) if part == '--find-links'] == ['/a', '/b']
 
 
-# ---- the state
-def wanted(script, **changes) -> dict:
-    state = dict(root=str(script.ROOT), python=sys.executable, version='3.11', device='cpu', torch_index='')
-    return {**state, 'inputs': script.fingerprint(), **changes}
+@pytest.mark.parametrize(
+    ('python', 'device', 'asked', 'index'),
+    [
+        ('3.11', 'cpu', '', 'TORCH_INDEX/cpu'),
+        ('3.11', 'cpu', 'https://example.org', 'https://example.org'),
+        ('3.11', 'cuda', '', ''),
+        ('3.12', 'cuda', '', 'TORCH_INDEX/cu129'),
+        ('3.12', 'cuda', 'https://example.org/whl/cu126', 'https://example.org/whl/cu126'),
+    ],
+)
+def test_where_torch_comes_from(script, monkeypatch, python, device, asked, index):
+    monkeypatch.setattr(script, 'TORCH_INDEX', 'TORCH_INDEX')
+    monkeypatch.setattr(script, 'answers', lambda url: True)
+    # An extra index: `--index-url` would replace the user's own.
+    assert script.Setup(python, device, asked, []).index == (['--extra-index-url', index] if index else [])
+    monkeypatch.setattr(script, 'answers', lambda url: False)
+    assert script.Setup(python, device, asked, []).index == (['--extra-index-url', asked] if asked else [])
 
 
-def test_state_is_written_and_read(script):
-    script.VENV.mkdir()
-    assert script.read_state() == {}
-    script.write_state(wanted(script))
-    assert script.read_state() == wanted(script)
-    script.STATE.write_text('{"root": ')
-    assert script.read_state() == {}
+def test_torch_for_the_cpu_is_refused_for_cuda(script, monkeypatch):
+    monkeypatch.setattr(script.Setup, 'call', lambda self, command: None)
+    monkeypatch.setattr(script.Setup, 'mmcv_works', lambda self: True)
+    monkeypatch.setattr(script.Setup, 'ask', lambda self, code: 'None')
+    with pytest.raises(SystemExit, match='TORCH_INDEX=.*DEVICE=cpu'):
+        script.Setup('3.11', 'cuda', '', []).run()
 
 
-def test_fingerprint_follows_the_requirements(script):
-    before = script.fingerprint()
-    assert before == script.fingerprint()
-    script.INPUTS[0].write_text('torch==2.14.0\n')
-    assert before != script.fingerprint()
+# ---- ready wheels of mmcv, from a page on this machine
+def wheel(path: Path) -> None:
+    """A wheel with metadata and nothing else."""
+    name, version, *_ = path.name.split('-')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = f'{name}-{version}.dist-info'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+        archive.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        archive.writestr(f'{info}/RECORD', '')
+
+
+@pytest.fixture
+def index(script, monkeypatch, tmp_path):
+    """The folder of an index of ready wheels, with pip cut off from every other."""
+    folder = tmp_path / 'index'
+    folder.mkdir()
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setattr(script, 'MMCV_INDEX', f'http://127.0.0.1:{server.server_port}')
+        monkeypatch.setenv('PIP_NO_INDEX', '1')
+        monkeypatch.delenv('PIP_FIND_LINKS', raising=False)
+        yield folder
+        server.shutdown()
+
+
+def ready_wheel(script, *arguments) -> str:
+    """The name of the wheel that is found, by the pip of this environment."""
+    setup = script.Setup(*arguments)
+    setup.python = sys.executable
+    found = setup.ready_wheel()
+    return found and found.name
 
 
 @pytest.mark.parametrize(
-    ('changes', 'reason'),
+    ('python', 'device', 'torch_index', 'folder'),
     [
-        (dict(), ''),
-        (dict(inputs='new'), ''),
-        (dict(device='cuda'), 'DEVICE was cpu and is cuda'),
-        (dict(version='3.12'), 'Python was 3.11 and is 3.12'),
-        (dict(torch_index='https://x'), 'TORCH_INDEX was not set and is https://x'),
-        (dict(root='/moved'), 'folder was'),
+        ('3.10', 'cpu', '', 'cpu-torch280'),
+        ('3.10', 'cuda', '', 'cu128-torch280'),
+        ('3.10', 'cuda', 'https://example.org/whl/cu129/', 'cu129-torch280'),
+        ('3.12', 'cpu', '', 'cpu-torch2100'),
+        ('3.12', 'cuda', '', 'cu129-torch2100'),
     ],
 )
-def test_what_makes_the_environment_anew(script, changes, reason):
-    found = script.must_renew(wanted(script), wanted(script, **changes))
-    assert found.startswith(reason) and bool(found) == bool(reason)
+def test_ready_wheel_is_that_of_python_torch_and_device(script, index, python, device, torch_index, folder):
+    for other in ('cpu-torch280', 'cu128-torch280', 'cu129-torch280', 'cpu-torch2100', 'cu129-torch2100'):
+        wheel(index / other / 'onedl-mmcv' / f'onedl_mmcv-2.3.6-1{other.replace("-", "")}-py3-none-any.whl')
+    name = f'onedl_mmcv-2.3.6-1{folder.replace("-", "")}-py3-none-any.whl'
+    assert ready_wheel(script, python, device, torch_index, []) == name
+    assert ready_wheel(script, '3.11', device, torch_index, []) is None
 
 
-def test_folder_of_somebody_else_is_left_alone(script):
-    script.VENV.mkdir()
-    (script.VENV / 'thesis.tex').write_text('mine')
-    with pytest.raises(script.SetupError, match='Move it away'):
-        script.prepare_folder({}, wanted(script))
-    assert (script.VENV / 'thesis.tex').read_text() == 'mine'
+def test_ready_wheel_is_the_newest_post_release(script, index):
+    for version in ('2.3.6', '2.3.6.post1', '2.4.0'):
+        wheel(index / 'cpu-torch2100' / 'onedl-mmcv' / f'onedl_mmcv-{version}-py3-none-any.whl')
+    assert ready_wheel(script, '3.12', 'cpu', '', []) == 'onedl_mmcv-2.3.6.post1-py3-none-any.whl'
 
 
-def test_folder_of_an_unfinished_set_up_is_kept_and_one_for_another_device_is_emptied(script, monkeypatch):
-    monkeypatch.setattr(script, 'FREE_GB', {'cpu': 0, 'cuda': 0})
-    script.prepare_folder({}, wanted(script))
-    assert script.read_state() == wanted(script, done=False)
-    (script.VENV / 'lib').mkdir()
-    script.prepare_folder(script.read_state(), wanted(script))
-    assert (script.VENV / 'lib').exists()
-    script.prepare_folder(script.read_state(), wanted(script, device='cuda'))
-    assert [path.name for path in script.VENV.iterdir()] == ['setup.json']
-    assert script.read_state()['device'] == 'cuda'
+def test_ready_wheel_of_a_folder_of_the_users(script, index, tmp_path):
+    wheel(tmp_path / 'mine' / 'onedl_mmcv-2.3.6-py3-none-any.whl')
+    assert ready_wheel(script, '3.11', 'cpu', '', [str(tmp_path / 'mine')]) == 'onedl_mmcv-2.3.6-py3-none-any.whl'
 
 
-def test_second_set_up_does_nothing_until_something_changes(script, monkeypatch, capsys):
-    runs = []
-    monkeypatch.setattr(script.Setup, 'run_all', lambda self: runs.append(self.device))
-    monkeypatch.setattr(script, 'driver_answers', lambda: False)
-    monkeypatch.setattr(script, 'FREE_GB', {'cpu': 0})
-    monkeypatch.setattr(script, 'venv_version', lambda: script.version(sys.version_info[:2]))
-    script.main([])
-    script.VENV_PYTHON.parent.mkdir()
-    script.VENV_PYTHON.touch()
-    script.main([])
-    assert runs == ['cpu'] and 'nothing to do' in capsys.readouterr().out
-    # Without being asked again the device stays that of the first time.
-    monkeypatch.setattr(script, 'driver_answers', lambda: True)
-    script.main([])
-    assert runs == ['cpu']
-    script.INPUTS[0].write_text('torch==2.14.0\n')
-    script.main([])
-    script.main([])
-    assert runs == ['cpu', 'cpu']
+def test_no_ready_wheel(script, index, monkeypatch):
+    assert ready_wheel(script, '3.12', 'cpu', '', []) is None  # no such page
+    wheel(index / 'cpu-torch2100' / 'onedl-mmcv' / 'onedl_mmcv-2.3.6-cp27-cp27mu-linux_x86_64.whl')
+    assert ready_wheel(script, '3.12', 'cpu', '', []) is None  # nothing there for this Python
+    monkeypatch.setattr(script, 'MMCV_INDEX', 'http://127.0.0.1:9')
+    assert ready_wheel(script, '3.12', 'cpu', '', []) is None  # nobody answers
 
 
-def test_set_up_that_failed_is_taken_up_again(script, monkeypatch):
-    tries = []
-
-    def fail_once(self):
-        tries.append(self)
-        if len(tries) == 1:
-            raise script.SetupError('no network')
-
-    monkeypatch.setattr(script.Setup, 'run_all', fail_once)
-    monkeypatch.setattr(script, 'FREE_GB', {'cpu': 0})
-    with pytest.raises(script.SetupError):
-        script.main(['--device', 'cpu'])
-    script.main(['--device', 'cpu'])
-    assert len(tries) == 2 and script.read_state()['done']
+def test_folders_of_ready_wheels_are_those_of_the_pinned_torch(script):
+    lines = (ROOT / 'requirements' / 'onedl.txt').read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line.startswith('torch==')]
+    for python, (folder, _) in script.MMCV_FOLDERS.items():
+        [pin] = [pin for pin in pins if pin.marker.evaluate({'python_version': python})]
+        assert folder == 'torch' + str(pin.specifier).removeprefix('==').replace('.', '')
 
 
-def test_unknown_device(script):
-    with pytest.raises(script.SetupError, match="DEVICE is 'gpu'"):
-        script.main(['--device', 'gpu'])
-
-
-# ---- torch and mmcv
+# ---- installing mmcv
 @pytest.fixture
 def steps(script, monkeypatch):
-    """A set-up whose commands are written down instead of run."""
-    setup = script.Setup(PYTHON, 'cpu', '', '')
-    setup.commands = []
-    script.VENV.mkdir()
-
-    def note(name, command, *_):
-        setup.commands.append((name, ' '.join(map(str, command))))
-        script.log_path(name).write_text(setup.log)
-
-    monkeypatch.setattr(script, 'must_run', note)
-    monkeypatch.setattr(script, 'check_compilers', lambda *_: None)
-    setup.log = 'Building wheel for onedl-mmcv (pyproject.toml)\n'
+    """A set-up that notes its steps instead of taking them; `works` tells in turn whether mmcv loads."""
+    setup, setup.steps, setup.works = script.Setup('3.11', 'cpu', '', []), [], []
+    monkeypatch.setattr(
+        script.Setup, 'call', lambda self, command: self.steps.append(command[2] if command[1] == '-c' else command[3])
+    )
+    monkeypatch.setattr(script.Setup, 'compile_mmcv', lambda self: self.steps.append('compile'))
+    monkeypatch.setattr(script.Setup, 'mmcv_works', lambda self: self.works.pop(0))
+    monkeypatch.setattr(script, 'check_compilers', lambda device: None)
     return setup
 
 
-@pytest.mark.parametrize(
-    ('device', 'asked', 'answers', 'index'),
-    [
-        ('cpu', '', True, 'https://download.pytorch.org/whl/cpu'),
-        ('cpu', '', False, None),
-        ('cpu', 'https://own', True, 'https://own'),
-        ('cuda', '', True, None),
-        ('cuda', 'https://own', False, 'https://own'),
-    ],
-)
-def test_where_torch_comes_from(script, steps, monkeypatch, device, asked, answers, index):
-    monkeypatch.setattr(script, 'reachable', lambda url: answers)
-    monkeypatch.setattr(script.Setup, 'torch_cuda', lambda self: '12.8')
-    steps.device, steps.torch_index = device, asked
-    steps.install_torch()
-    [(_, command)] = steps.commands
-    # An extra index: `--index-url` would replace the user's own.
-    assert '--index-url' not in command.replace('--extra-index-url', '')
-    assert (f'--extra-index-url {index}' in command) if index else ('index-url' not in command)
+def test_mmcv_that_works_is_left_as_it_is(steps):
+    steps.works = [True]
+    steps.install_mmcv(None)
+    assert steps.steps == []
 
 
-def test_cpu_build_of_torch_is_refused_for_cuda(script, steps, monkeypatch):
-    monkeypatch.setattr(script.Setup, 'ask_venv', lambda self, code: '' if 'cuda' in code else '2.13.0+cpu')
-    steps.device = 'cuda'
-    with pytest.raises(script.SetupError, match=r'2\.13\.0\+cpu.*TORCH_INDEX=.*DEVICE=cpu'):
-        steps.install_torch()
+def test_ready_wheel_is_installed(steps):
+    steps.works = [False, True]
+    steps.install_mmcv(Path('onedl_mmcv.whl'))
+    assert steps.steps == ['uninstall', 'install']
 
 
-def test_nvcc_of_another_release_is_refused(script, steps, monkeypatch):
-    monkeypatch.setattr(script.Setup, 'torch_cuda', lambda self: '13.0')
-    monkeypatch.setattr(script, 'nvcc_release', lambda: '12.8')
-    steps.device = 'cuda'
-    with pytest.raises(script.SetupError, match='CUDA 12.8 and torch is built with CUDA 13.0.*whl/cu128'):
-        steps.check_nvcc_fits()
-
-
-def works(monkeypatch, script, *answers):
-    """What `mmcv_works` answers, one time after the other."""
-    turns = iter(answers)
-    monkeypatch.setattr(script.Setup, 'mmcv_works', lambda self: next(turns))
-
-
-def test_mmcv_that_works_is_left_as_it_is(script, steps, monkeypatch):
-    works(monkeypatch, script, True)
-    steps.install_mmcv([])
-    assert steps.commands == []
-
-
-def test_ready_wheel_is_taken(script, steps, monkeypatch):
-    works(monkeypatch, script, False, True)
-    steps.install_mmcv([Path('/wheels/onedl_mmcv.whl')])
-    assert [name for name, _ in steps.commands] == ['mmcv-remove', 'mmcv']
-    assert steps.commands[-1][1].endswith('/wheels/onedl_mmcv.whl')
-
-
-def test_ready_wheel_that_does_not_load_gives_way_to_compiling(script, steps, monkeypatch, capsys):
-    works(monkeypatch, script, False, False, True, True)
-    steps.install_mmcv([Path('/wheels/onedl_mmcv.whl')])
-    assert [name for name, _ in steps.commands] == ['mmcv-remove', 'mmcv', 'mmcv-tools', 'mmcv-remove', 'mmcv']
-    assert '--no-build-isolation --no-binary onedl-mmcv' in steps.commands[-1][1]
+def test_ready_wheel_that_does_not_load_gives_way_to_compiling(steps, capsys):
+    steps.works = [False, False]
+    steps.install_mmcv(Path('onedl_mmcv.whl'))
+    # The last shows why, if what was compiled does not load either.
+    assert steps.steps == ['uninstall', 'install', 'uninstall', 'compile', 'import mmcv.ops']
     assert 'onedl_mmcv.whl does not load' in capsys.readouterr().out
 
 
-def test_kept_build_for_another_torch_is_compiled_afresh(script, steps, monkeypatch):
-    works(monkeypatch, script, False, False, True)
-    steps.log = 'Using cached onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl\n'
-    steps.install_mmcv([])
-    first, second = [command for name, command in steps.commands if name == 'mmcv']
-    assert '--no-cache-dir' not in first and '--no-cache-dir' in second
+def compiling(script, body: str):
+    """A set-up whose pip is a shell script."""
+    setup = script.Setup('3.11', 'cpu', '', [])
+    script.VENV.mkdir()
+    setup.python = script.VENV / 'python'
+    setup.python.write_text(f'#!/bin/sh\n[ "$2" = pip ] || exit 0\n{body}\n')
+    setup.python.chmod(0o755)
+    return setup
 
 
-def test_fresh_build_that_does_not_load_is_an_error(script, steps, monkeypatch):
-    works(monkeypatch, script, *[False] * 4)
-    monkeypatch.setattr(script.Setup, 'loading_error', lambda self: 'ImportError: undefined symbol: _ZN2at')
-    with pytest.raises(script.SetupError, match='undefined symbol'):
-        steps.install_mmcv([])
-    assert [name for name, _ in steps.commands].count('mmcv') == 1
+def test_compiling_shows_how_far_it_is(script, monkeypatch, capsys):
+    body = 'echo "  [1/78] c++ a"; echo note [9/9]; echo "  [2/78] c++ $CFLAGS, $MAX_JOBS jobs, CUDA $FORCE_CUDA"'
+    monkeypatch.setenv('MAX_JOBS', '3')
+    compiling(script, body).compile_mmcv()
+    assert capsys.readouterr().out.splitlines()[1:] == ['compiled 1 of 78', 'compiled 2 of 78']
+    assert (script.VENV / 'mmcv.log').read_text().endswith('  [2/78] c++ -O2 -g0 , 3 jobs, CUDA 0\n')
+
+
+def test_compiling_that_fails_shows_its_last_lines_and_how_to_go_on(script):
+    with pytest.raises(SystemExit) as caught:
+        compiling(script, 'seq 100; exit 7').compile_mmcv()
+    text = str(caught.value)
+    assert '\n86\n' in text and '\n85\n' not in text and '\n100\n' in text
+    assert 'MAX_JOBS=1' in text and str(script.VENV / 'mmcv.log') in text
 
 
 # ---- the make targets
-def test_make_names_a_wrong_interpreter():
-    done = subprocess.run(['make', 'setup', 'PYTHON=no-such-python'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode and "setup: 'no-such-python' does not run" in done.stderr
+@pytest.mark.parametrize('body', ['exit 3', 'exec {python} -c "import sys; sys.version_info = (3, 9); $2"'])
+def test_make_names_an_unfit_interpreter(tmp_path, body):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\n' + body.format(python=sys.executable) + '\n')
+    python.chmod(0o755)
+    done = subprocess.run(['make', 'setup', f'PYTHON={python}'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and f"setup: '{python}' does not run or is not Python 3.10 to 3.13" in done.stderr
 
 
 def test_make_alone_lists_its_targets():
