@@ -10,6 +10,9 @@ BASE_PYTHON := $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
 
 export DEVICE TORCH_INDEX FIND_LINKS
 
+# What the API reference shows: the package without its other modules, and these of them.
+API := mmiformer '!mmiformer\.' $(addprefix mmiformer.,models checkpoint registry engine.hooks evaluation.class_iou)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint format demo docs
 
@@ -36,3 +39,7 @@ format: setup ## let ruff format the code and fix what it can
 
 demo: setup ## train and evaluate on an embedded data set, with pictures
 	.venv/bin/python tools/demo.py $(if $(filter-out 0,$(FRESH)),--fresh) $(if $(SEED),--seed $(SEED))
+
+docs: setup ## build the API reference from the docstrings, into docs/api
+	rm -rf docs/api
+	.venv/bin/python -W error::UserWarning -m pdoc --docformat google --output-directory docs/api $(API)

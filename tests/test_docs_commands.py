@@ -257,7 +257,7 @@ def test_commands(page, monkeypatch, stand_ins):
             "run no tools/dist_train.sh with {'--vis'}",
         ),
         ('python tools/trian.py configs/mask_rcnn/iformer_m_1x.py', 'there is no tools/trian.py'),
-        ('python tools/setup_env.py --device cpu', 'neither in RUN_BY nor marked'),
+        ('python tools/setup_env.py', 'neither in RUN_BY nor marked'),
         ('pip install mmiformer', 'neither in RUN_BY nor marked'),
         ('export COCO_ROT=/data', 'COCO_ROT'),
         ('make dmeo', 'dmeo'),

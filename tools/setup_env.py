@@ -7,6 +7,7 @@ environment variables: DEVICE, TORCH_INDEX, FIND_LINKS, MAX_JOBS.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -36,7 +37,8 @@ print(importlib.metadata.version('onedl-mmcv'), mmcv.ops.get_compiling_cuda_vers
 AGAIN = 'Then run `make setup` again: it goes on from here.'
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     stamp = VENV / 'setup.json'
     previous = json.loads(stamp.read_text()) if stamp.exists() else {}
     device = os.environ.get('DEVICE') or previous.get('device') or ('cuda' if driver_answers() else 'cpu')

@@ -58,21 +58,21 @@ def test_missing_compiler_is_reported_before_anything_is_downloaded(script, monk
     monkeypatch.setattr(script.Setup, 'ready_wheel', lambda self: None)
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(SystemExit, match='no-such-compiler'):
-        script.main()
+        script.main([])
     assert [command[1:3] for command in called] == [['-m', 'venv']]
 
 
 def test_full_disk_is_reported_before_anything_is_made(script, monkeypatch):
     monkeypatch.setattr(script, 'FREE_GB', {'cpu': 10**9})
     with pytest.raises(SystemExit, match='needs 1000000000 GB'):
-        script.main()
+        script.main([])
     assert not script.VENV.exists()
 
 
 def test_unknown_device(script, monkeypatch):
     monkeypatch.setenv('DEVICE', 'gpu')
     with pytest.raises(SystemExit, match="DEVICE is 'gpu'; it can be cpu or cuda"):
-        script.main()
+        script.main([])
 
 
 def test_index_that_does_not_answer_is_found_out_quickly(script):
@@ -91,22 +91,22 @@ def runs(script, monkeypatch):
 
 
 def test_second_set_up_does_nothing_until_something_changes(script, runs, monkeypatch, capsys):
-    script.main()
-    script.main()
+    script.main([])
+    script.main([])
     assert runs == [('cpu',)] and 'nothing to do' in capsys.readouterr().out
     # Without being asked again the device stays that of the first time.
     monkeypatch.setattr(script, 'driver_answers', lambda: True)
-    script.main()
+    script.main([])
     assert len(runs) == 1
     script.STACK.write_text('onedl-mmcv==2.3.7.*\n')
-    script.main()
-    script.main()
+    script.main([])
+    script.main([])
     assert runs == [('cpu',)] * 2
 
 
 def test_gpu_is_used_where_a_driver_answers(script, runs, monkeypatch):
     monkeypatch.setattr(script, 'driver_answers', lambda: True)
-    script.main()
+    script.main([])
     assert runs == [('cuda',)]
 
 
@@ -117,9 +117,9 @@ def test_set_up_that_failed_is_taken_up_again(script, monkeypatch):
 
     monkeypatch.setattr(script.Setup, 'run', stop)
     with pytest.raises(KeyboardInterrupt):
-        script.main()
+        script.main([])
     monkeypatch.setattr(script.Setup, 'run', lambda self: None)
-    script.main()
+    script.main([])
     assert (script.VENV / 'torch').exists()
     assert json.loads((script.VENV / 'setup.json').read_text())['inputs'] == script.fingerprint()
 
@@ -134,14 +134,14 @@ def test_set_up_that_failed_is_taken_up_again(script, monkeypatch):
     ],
 )
 def test_environment_is_made_anew_for_other_choices(script, runs, monkeypatch, capsys, name, value, reason):
-    script.main()
+    script.main([])
     stamp = script.VENV / 'setup.json'
     if name.isupper():
         monkeypatch.setenv(name, value)
     else:
         stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {name: value}))
     (script.VENV / 'lib').mkdir()
-    script.main()
+    script.main([])
     assert len(runs) == 2 and reason in capsys.readouterr().out
     assert [path.name for path in script.VENV.iterdir()] == ['setup.json']
     assert not script.VENV.with_name('.venv-old').exists()
@@ -150,7 +150,7 @@ def test_environment_is_made_anew_for_other_choices(script, runs, monkeypatch, c
 def test_folder_of_somebody_else_is_built_upon(script, runs):
     script.VENV.mkdir()
     (script.VENV / 'thesis.tex').write_text('mine')
-    script.main()
+    script.main([])
     assert len(runs) == 1 and (script.VENV / 'thesis.tex').read_text() == 'mine'
 
 
