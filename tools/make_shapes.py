@@ -7,17 +7,14 @@ is complete; a second call with the same arguments does nothing.
 """
 
 import argparse
-import sys
+import signal
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from mmiformer.datasets.shapes import make_dataset
+from mmiformer.engine.cli import command
 
-COLUMNS = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
-
+@command('the data set was not made')
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', metavar='OUT', help='the folder to make')
@@ -28,27 +25,12 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, metavar='K', help='which data set (default: %(default)s)')
     args = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does, without leftovers
     began = time.monotonic()
-    try:
-        with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
-            # visible from the first scene on: where the data set is there already, none is drawn
-            task = progress.add_task('drawing', total=args.images, visible=False)
-            made = make_dataset(
-                args.out,
-                args.images,
-                args.size,
-                args.seed,
-                on_scene=lambda: progress.update(task, advance=1, visible=True),
-            )
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        print(f'\nstopped; {args.out} was not made', file=sys.stderr)
-        sys.exit(130)
-    if made:
+    if make_dataset(args.out, args.images, args.size, args.seed, progress=True):
         print(f'{args.out}: {args.images} scenes made in {time.monotonic() - began:.1f} s')
     else:
-        print(f'{args.out}: these {args.images} scenes are there already, nothing to do')
+        print(f'{args.out}: these {args.images} scenes exist already, nothing to do')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Drawing of the embedded mini data set: outlines, rasterising, textures, backgrounds, light.
+"""Drawing of the embedded mini data set: outlines, rasterizing, textures, backgrounds, light.
 
 Pictures in the making are float64, (H, W, 3), 0 to 1. What is drawn is the same to the last bit on every machine:
 OpenCV only fills polygons, in integers, and NumPy only does arithmetic that IEEE 754 defines exactly (no sine, no
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -42,12 +43,12 @@ def _wave(t: np.ndarray, soft: float) -> np.ndarray:
     return _clip((ramp - 0.5) / soft + 0.5)
 
 
-def _sectors(u: np.ndarray, v: np.ndarray, lines: int, soft: float) -> np.ndarray:
-    """Return 0 and 1 by turns in the sectors between `lines` lines through the centre."""
+def _sectors(lines: int, u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
+    """Return 0 and 1 by turns in the sectors between `lines` lines through the center."""
     sign = np.ones_like(u)
     for line in range(lines):
         cos, sin = DIRECTIONS[line * 180 // lines]
-        sign *= 2 * _clip((u * sin - v * cos) / soft + 0.5) - 1
+        sign *= 2 * _clip((u * sin - v * cos) / pixel + 0.5) - 1
     return 0.5 + 0.5 * sign
 
 
@@ -64,21 +65,13 @@ def _stripes(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
     return _wave(4.5 * u, 4.5 * pixel)
 
 
-def _facets(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
-    return _sectors(u, v, 5, pixel)
-
-
-def _blocks(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
-    return _sectors(u, v, 4, pixel)
-
-
 def _dots(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
     a, b = 2.8 * u, 2.8 * v
     a, b = a - np.floor(a + 0.5), b - np.floor(b + 0.5)
     return _clip((0.3 - np.sqrt(a * a + b * b)) / (2.8 * pixel) + 0.5)
 
 
-# ---- shapes, in units of their radius around their centre
+# ---- shapes, in units of their radius around their center
 
 
 def _polygon(corners: int, radius: float = 1.0, inner: float = 1.0) -> np.ndarray:
@@ -111,8 +104,8 @@ SHAPES = dict(
     disc=Shape((_polygon(60, 0.95),), _rings, 0 / 6),
     square=Shape((_polygon(4, 1.1),), _checks, 1 / 6),
     triangle=Shape((_polygon(3, 1.1),), _stripes, 2 / 6),
-    star=Shape((_polygon(10, 1.12, inner=0.52),), _facets, 3 / 6),
-    ring=Shape((_polygon(60), _polygon(60, 0.46)), _blocks, 4 / 6),
+    star=Shape((_polygon(10, 1.12, inner=0.52),), partial(_sectors, 5), 3 / 6),
+    ring=Shape((_polygon(60), _polygon(60, 0.46)), partial(_sectors, 4), 4 / 6),
     cross=Shape((_plus(0.36),), _dots, 5 / 6),
 )
 _HUES = 0.09  # how far an object's hue may be from its class's: neighbours just touch
@@ -120,7 +113,7 @@ _HUES = 0.09  # how far an object's hue may be from its class's: neighbours just
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object lies: centre and radius in pixels; squeezed along its second axis, then turned by (cos, sin)."""
+    """Where an object lies: center and radius in pixels; squeezed along its second axis, then turned by (cos, sin)."""
 
     x: float
     y: float
@@ -130,7 +123,7 @@ class Pose:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, height: int, width: int, radius: float) -> Pose:
-        """Draw a pose whose centre lies well inside a picture."""
+        """Draw a pose whose center lies well inside a picture."""
         inset = 0.4 * radius
         x, y = between(rng, inset, width - inset), between(rng, inset, height - inset)
         return cls(x, y, radius, between(rng, 0.8, 1.0), DIRECTIONS[rng.integers(360)])
@@ -151,7 +144,7 @@ class Pose:
         return (dx * cos + dy * sin) / self.radius, (dy * cos - dx * sin) / (self.radius * self.squeeze)
 
 
-def rasterise(outline: Outline, height: int, width: int) -> tuple[np.ndarray, Window, int]:
+def rasterize(outline: Outline, height: int, width: int) -> tuple[np.ndarray, Window, int]:
     """Return how much an outline covers of each pixel, and where.
 
     Args:
@@ -166,7 +159,7 @@ def rasterise(outline: Outline, height: int, width: int) -> tuple[np.ndarray, Wi
     left, top = (int(v) for v in np.floor(outline[0].min(axis=0)) - 1)
     right, bottom = (int(v) for v in np.ceil(outline[0].max(axis=0)) + 1)
     fine = np.zeros(((bottom - top) * _SUB, (right - left) * _SUB), np.uint8)
-    # whole numbers are the centres of (fine) pixels to OpenCV
+    # whole numbers are the centers of (fine) pixels to OpenCV
     contours = [np.rint(((c - (left, top)) * _SUB - 0.5) * 2**_SHIFT).astype(np.int32) for c in outline]
     cv2.fillPoly(fine, contours, 1, lineType=cv2.LINE_8, shift=_SHIFT)
     rows = sum(fine[i::_SUB] for i in range(_SUB))
@@ -176,19 +169,19 @@ def rasterise(outline: Outline, height: int, width: int) -> tuple[np.ndarray, Wi
     return inside, window, np.count_nonzero(coverage >= 0.5)
 
 
-# ---- colours and light
+# ---- colors and light
 
 
 def _color(
     rng: np.random.Generator, saturation: float, value: float, hue: float = 0.5, spread: float = 0.5
 ) -> np.ndarray:
-    """Return a colour (3,) of any hue, or of one no further than `spread` from `hue`."""
+    """Return a color (3,) of any hue, or of one no further than `spread` from `hue`."""
     distance = np.abs((between(rng, hue - spread, hue + spread) + np.array([0, 1 / 3, 2 / 3])) % 1.0 * 6 - 3)
     return value * (1 - saturation * (1 - _clip(distance - 1)))
 
 
-def _centres(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return the x (1, w) and y (h, 1) of the pixel centres of a window."""
+def _centers(window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Return the x (1, w) and y (h, 1) of the pixel centers of a window."""
     rows, columns = window
     return np.arange(columns.start, columns.stop)[None] + 0.5, np.arange(rows.start, rows.stop)[:, None] + 0.5
 
@@ -216,11 +209,11 @@ def paint(
     height, width = image.shape[:2]
     outline = pose.outline(shape)
     reach = 0.12 * pose.radius
-    shadow, window, _ = rasterise(tuple(contour - np.array(light) * reach for contour in outline), height, width)
+    shadow, window, _ = rasterize(tuple(contour - np.array(light) * reach for contour in outline), height, width)
     image[window] *= 1 - 0.4 * _blur(shadow, max(round(reach / 2), 1))[..., None]
 
-    coverage, window, _ = rasterise(outline, height, width)
-    x, y = _centres(window)
+    coverage, window, _ = rasterize(outline, height, width)
+    x, y = _centers(window)
     pattern = shape.pattern(*pose.to_units(x, y), 1 / (pose.radius * pose.squeeze))
     tone = _color(rng, between(rng, 0.55, 0.95), between(rng, 0.65, 1.0), shape.hue, _HUES)
     other = tone * between(rng, 0.35, 0.6) if rng.random() < 0.5 else 1 - (1 - tone) * between(rng, 0.2, 0.45)
@@ -242,7 +235,7 @@ def _noise(rng: np.random.Generator, height: int, width: int, cell_y: float, cel
 
 def background(rng: np.random.Generator, height: int, width: int, scale: float) -> np.ndarray:
     """Return plaster, planks, cloth or tiles, (H, W, 3), in two pale tones; `scale` 1 suits about 128 pixels."""
-    x, y = _centres(np.s_[0:height, 0:width])
+    x, y = _centers(np.s_[0:height, 0:width])
     step = between(rng, 9, 18) * scale
     fine = _noise(rng, height, width, 2 * scale, 2 * scale)
     broad = _noise(rng, height, width, 45 * scale, 45 * scale)
@@ -271,7 +264,7 @@ def background(rng: np.random.Generator, height: int, width: int, scale: float) 
 def expose(rng: np.random.Generator, image: np.ndarray, light: tuple[float, float]) -> np.ndarray:
     """Return the finished picture, uint8: with light that falls off across it, its tint, and the camera's noise."""
     height, width = image.shape[:2]
-    x, y = _centres(np.s_[0:height, 0:width])
+    x, y = _centers(np.s_[0:height, 0:width])
     slope = ((x - width / 2) * light[0] + (y - height / 2) * light[1]) / max(height, width)
     exposure = between(rng, 0.8, 1.15) * (1 + between(rng, 0.1, 0.6) * slope)
     tint = 1 + 0.12 * (rng.random(3) - 0.5)

@@ -9,7 +9,7 @@ One call of :func:`make_dataset` writes the same scenes in the layouts of COCO a
 
 Instances carry the pixels that are *visible*, as uncompressed run lengths (a ring has a hole, a covered disc may be in
 two parts), so the masks of a picture never overlap. Label maps follow ADE20K's convention, so that
-`reduce_zero_label=True` stays as the base configs have it: 0 means unlabelled, which no pixel of a drawn scene is, 1 is
+`reduce_zero_label=True` stays as the base configs have it: 0 means unlabeled, which no pixel of a drawn scene is, 1 is
 the background and `2 + i` is `CLASSES[i]`.
 
 The same arguments give the same pixels and annotations on every machine (with the pinned NumPy and OpenCV), however
@@ -20,20 +20,23 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
-from .drawing import DIRECTIONS, SHAPES, Outline, Pose, background, between, expose, paint, rasterise
+from ..errors import UserError
+from .drawing import DIRECTIONS, SHAPES, Outline, Pose, background, between, expose, paint, rasterize
 
 CLASSES = tuple(SHAPES)
 PALETTE = ((228, 87, 86), (76, 120, 168), (245, 177, 52), (84, 162, 75), (178, 121, 162), (70, 190, 190))  # RGB
 MIN_SIZE = 64
 
-_VERSION = 2  # of the drawing; to be raised with every change that moves a pixel
+_VERSION = 2  # of the drawing; raise it with every change that moves a pixel
 _HELD_OUT = 5  # one scene in so many is held out
 _SPLITS = {'train': ('train2017', 'training'), 'val': ('val2017', 'validation')}  # names in COCO and ADE20K
 
@@ -77,11 +80,11 @@ def make_scene(seed: int, split: str, index: int, size: int = 128) -> Scene:
         size: Longer side in pixels, a multiple of 4 from 64 up. The shorter side is as long, or three quarters of it.
 
     Raises:
-        ValueError: An argument is out of its range.
+        UserError: An argument is out of its range.
     """
     _check_scene_arguments(seed, size)
     if split not in _SPLITS:
-        raise ValueError(f'split must be one of {tuple(_SPLITS)}, but got {split!r}')
+        raise UserError(f'split must be one of {tuple(_SPLITS)}, but got {split!r}')
     rng = np.random.default_rng([seed, tuple(_SPLITS).index(split), index])
     height, width = ((size, size), (size * 3 // 4, size), (size, size * 3 // 4))[rng.integers(3)]
     light = DIRECTIONS[rng.integers(360)]
@@ -98,7 +101,7 @@ def make_scene(seed: int, split: str, index: int, size: int = 128) -> Scene:
         for _ in range(_ATTEMPTS):
             pose = Pose.draw(rng, height, width, between(rng, *radii) * size)
             outline = pose.outline(shape)
-            coverage, window, area = rasterise(outline, height, width)
+            coverage, window, area = rasterize(outline, height, width)
             painted = instances.copy()
             painted[window][coverage >= 0.5] = len(labels) + 1
             visible = np.bincount(painted.ravel(), minlength=len(labels) + 2)[1:]
@@ -114,34 +117,28 @@ def make_scene(seed: int, split: str, index: int, size: int = 128) -> Scene:
     return Scene(expose(rng, image, light), instances, tuple(labels), tuple(outlines))
 
 
-def make_dataset(
-    out: str | Path,
-    images: int = 300,
-    size: int = 128,
-    seed: int = 0,
-    on_scene: Callable[[], None] | None = None,
-) -> bool:
+def make_dataset(out: str | Path, images: int = 300, size: int = 128, seed: int = 0, progress: bool = False) -> bool:
     """Write a data set in both layouts, with one scene in five (at least one) held out.
 
-    All is made in a temporary folder beside `out` and renamed at the end, so an interrupted call leaves no `out`.
+    It is made in a temporary folder beside `out` and moved there at the end, so an interrupted call leaves no `out`.
 
     Args:
         out: The folder to make.
         images: How many, 2 or more. A larger data set begins with the scenes of a smaller one.
         size: Longer side of the images in pixels (see :func:`make_scene`).
         seed: 0 or more.
-        on_scene: Called after each scene, to show progress.
+        progress: Show progress bars on stderr.
 
     Returns:
         True, or False where `out` is this data set already; then nothing is done.
 
     Raises:
-        ValueError: An argument is out of its range.
+        UserError: An argument is out of its range.
         FileExistsError: `out` holds something else.
     """
     _check_scene_arguments(seed, size)
     if images < 2:
-        raise ValueError(f'images must be 2 or more (one to train on, one held out), but got {images}')
+        raise UserError(f'images must be 2 or more (one to train on, one held out), but got {images}')
     out = Path(out).resolve()  # a link stays, what it points at is made
     made_with = dict(version=_VERSION, images=images, size=size, seed=seed)
     if _is_complete(out, made_with):
@@ -150,7 +147,9 @@ def make_dataset(
     with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as folder:
         unfinished = Path(folder) / out.name
         for split, count in _counts(images).items():
-            _write_split(unfinished, split, count, seed, size, on_scene)
+            scenes = (make_scene(seed, split, index, size) for index in range(count))
+            console = Console(stderr=True)
+            _write_split(unfinished, split, track(scenes, split, count, console=console, disable=not progress))
         (unfinished / 'shapes.json').write_text(json.dumps(made_with) + '\n')
         unfinished.replace(out)
     return True
@@ -158,9 +157,9 @@ def make_dataset(
 
 def _check_scene_arguments(seed: int, size: int) -> None:
     if seed < 0:
-        raise ValueError(f'seed must be 0 or more, but got {seed}')
+        raise UserError(f'seed must be 0 or more, but got {seed}')
     if size < MIN_SIZE or size % 4:
-        raise ValueError(f'size must be a multiple of 4 and at least {MIN_SIZE} pixels, but got {size}')
+        raise UserError(f'size must be a multiple of 4 and at least {MIN_SIZE} pixels, but got {size}')
 
 
 def _counts(images: int) -> dict[str, int]:
@@ -206,12 +205,11 @@ def _is_complete(out: Path, made_with: dict[str, int]) -> bool:
     return True
 
 
-def _write_split(out: Path, split: str, count: int, seed: int, size: int, on_scene: Callable[[], None] | None) -> None:
+def _write_split(out: Path, split: str, scenes: Iterable[Scene]) -> None:
     for path in (*_image_files(out, split, 0), _annotation_file(out, split)):
         path.parent.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
-    for index in range(count):
-        scene = make_scene(seed, split, index, size)
+    for index, scene in enumerate(scenes):
         coco_image, ade_image, label_map = _image_files(out, split, index)
         pixels = _png(scene.image)
         coco_image.write_bytes(pixels)
@@ -221,8 +219,6 @@ def _write_split(out: Path, split: str, count: int, seed: int, size: int, on_sce
         images.append(dict(id=index + 1, file_name=coco_image.name, height=height, width=width))
         for label, mask in zip(scene.labels, scene.masks(), strict=True):
             annotations.append(dict(id=len(annotations) + 1, image_id=index + 1, **_coco_instance(label, mask)))
-        if on_scene is not None:
-            on_scene()
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
     content = dict(images=images, annotations=annotations, categories=categories)
     _annotation_file(out, split).write_text(json.dumps(content, separators=(',', ':')))

@@ -66,7 +66,7 @@ def draw_instances(axes: Axes, image: np.ndarray, instances: Iterable[dict]) -> 
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, color=color, linewidth=1.2))
         name = CLASSES[label - 1] + (f' {100 * instance["score"]:.0f}' if 'score' in instance else '')
         box = dict(facecolor=color, edgecolor='none', pad=0.8)
-        axes.text(max(x, 0), max(y, 0), name, color='white', fontsize=6, va='bottom', bbox=box, clip_on=True)
+        axes.text(max(x, 0), max(y, 0), name, color='white', fontsize=6, va='bottom', bbox=box)
 
 
 def _decode(runs: dict) -> np.ndarray:

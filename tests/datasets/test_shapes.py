@@ -258,7 +258,8 @@ def test_command(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
 
 
-def test_an_interrupted_command_leaves_nothing(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_nothing(tmp_path, number):
     command = [sys.executable, str(REPO / 'tools/make_shapes.py'), 'shapes', '--images', '100000']
     env = dict(os.environ, PYTHONPATH=str(REPO))
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
@@ -266,7 +267,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path):
     while not [*tmp_path.rglob('*.png')] and time.monotonic() < deadline:
         time.sleep(0.05)
     assert [*tmp_path.rglob('*.png')] and not (tmp_path / 'shapes').exists()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert 'was not made' in process.communicate(timeout=60)[1]
     assert process.returncode == 130 and not [*tmp_path.iterdir()]
 
@@ -277,9 +278,9 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 
 def test_a_link_is_followed(tmp_path):
-    (tmp_path / 'link').symlink_to('disc/shapes')
+    (tmp_path / 'link').symlink_to('elsewhere/shapes')
     assert make_dataset(tmp_path / 'link', 2, 64) and not make_dataset(tmp_path / 'link', 2, 64)
-    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'disc/shapes/shapes.json').is_file()
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'elsewhere/shapes/shapes.json').is_file()
 
 
 def test_other_folders_are_left_alone(tmp_path):
