@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import re
-import runpy
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from packaging.requirements import Requirement
 from torch import nn
 
 from mmiformer.checkpoint import PUBLISHED
@@ -135,9 +135,12 @@ def test_learning_rates_are_what_the_runner_makes_of_the_configs(columns, config
         assert row == [gpus * loader.batch_size, pytest.approx(*rates)]
 
 
-def pins(name: str) -> dict[str, str]:
+def pins(name: str, python: str) -> dict[str, str]:
+    """{distribution: version} of a requirements file, for a version of Python."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
-    return dict(line.split('==') for line in lines if '==' in line and not line.startswith('#'))
+    found = [Requirement(line) for line in lines if '==' in line and not line.startswith('#')]
+    chosen = [one for one in found if not one.marker or one.marker.evaluate({'python_version': python})]
+    return {one.name: str(one.specifier).removeprefix('==').removesuffix('.*') for one in chosen}
 
 
 def test_versions_are_those_of_the_requirements():
@@ -148,11 +151,24 @@ def test_versions_are_those_of_the_requirements():
     tested, original = rows['packages, maintained fork'][0], rows['packages, original'][1]
     for text, name, least in ((tested, 'onedl', 6), (original, 'openmmlab', 5)):
         named = dict(item.split() for item in text.split(', '))
-        assert len(named) == least and named.items() <= pins(name).items()
-    setup = runpy.run_path(str(ROOT / 'tools/setup_env.py'))
-    oldest, newest, tested = (setup[name][1] for name in ('OLDEST', 'NEWEST', 'TESTED'))  # of Python 3
-    others = [f'3.{minor}' for minor in range(oldest, newest + 1) if minor != tested]
-    assert rows['Python'] == [f'3.{tested}', ', '.join(others)]
+        assert len(named) == least and named.items() <= pins(name, '3.11').items()
+    oldest, newest = map(
+        int, re.search(r'\(3, (\d+)\) <= .* <= \(3, (\d+)\)', (ROOT / 'Makefile').read_text()).groups()
+    )
+    others = [f'3.{minor}' for minor in range(oldest, newest + 1) if minor != 11]
+    assert rows['Python'] == ['3.11', ', '.join(others)]
     installed = [line for page in PAGES for line in re.findall(r'pip install.*', page.read_text())]
-    named = {tuple(word.split('==')) for line in installed for word in line.split() if '==' in word}
-    assert len(named) == 2 and named <= pins('onedl').items()
+    named = {
+        tuple(word.strip("'").removesuffix('.*').split('=='))
+        for line in installed
+        for word in line.split()
+        if '==' in word
+    }
+    assert len(named) == 3 and named <= pins('onedl', '3.11').items() | pins('onedl', '3.12').items()
+
+
+def test_versions_by_interpreter_are_those_of_the_requirements():
+    table = (ROOT / 'docs/install.md').read_text().split('| Python |')[1].split('\n\n')[0].splitlines()[2:]
+    assert {row.split('|')[1].strip(): row.split('|')[2].strip() for row in table} == {
+        python: pins('onedl', python)['torch'] for python in ('3.10', '3.11', '3.12', '3.13')
+    }
