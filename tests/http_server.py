@@ -24,6 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.statuses = []  # HTTP errors to answer with first
         self.announced = None  # a false Content-Length
         self.chunk_delay = 0.0
+        self.headers = {}  # sent with every file
         self.requests = []
         self.ranges = []
         self.base_url = f'http://127.0.0.1:{self.server_port}'
@@ -38,6 +39,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+    def do_HEAD(self):
+        content = self.server.content.get(self.path)
+        self.send_response(200 if content else 404)
+        self.send_header('Content-Length', str(len(content or b'')))
+        self.send_header(*self.server.validator)
+        for header in self.server.headers.items():
+            self.send_header(*header)
+        self.end_headers()
 
     def do_GET(self):
         server, content, start = self.server, self.server.content, 0
@@ -65,6 +75,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
         if server.validator:
             self.send_header(*server.validator)
+        for header in server.headers.items():
+            self.send_header(*header)
         body = content[start:]
         self.send_header('Content-Length', str(server.announced or len(body)))
         self.end_headers()

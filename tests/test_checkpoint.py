@@ -4,6 +4,7 @@ import argparse
 import collections
 import functools
 import io
+import json
 import os
 import sys
 import zipfile
@@ -11,13 +12,17 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import LocalBackend
+from mmengine.fileio.backends.registry_utils import backends
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from torch.utils.data import DataLoader
 
 from mmiformer import checkpoint
-from mmiformer.checkpoint import PUBLISHED, Published
+from mmiformer.download import name_of
+from mmiformer.errors import MissingFile, UserError
+from mmiformer.published import PUBLISHED, Published
 
 from .http_server import Server, running
 
@@ -143,7 +148,7 @@ def test_reads_and_writes_safetensors(tmp_path):
 def test_safetensors_without_the_package(tmp_path, monkeypatch):
     checkpoint.save(WEIGHTS, tmp_path / 'w.safetensors')
     monkeypatch.setitem(sys.modules, 'safetensors', None)
-    with pytest.raises(ImportError, match='pip install safetensors'):
+    with pytest.raises(UserError, match='pip install safetensors'):
         checkpoint.load(tmp_path / 'w.safetensors')
 
 
@@ -224,18 +229,6 @@ def test_trust_unpickles_everything(tmp_path, monkeypatch):
     assert os.path.exists('ran')
 
 
-def test_mmengine_reads_through_our_loader(tmp_path, schemes, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({'state_dict': WEIGHTS, 'x': forbidden()['eval']}, 'w.pth')
-    checkpoint.use_in_mmengine()
-    with pytest.raises(ValueError, match='is refused'):
-        CheckpointLoader.load_checkpoint('w.pth')
-    assert not os.path.exists('ran')
-    checkpoint.use_in_mmengine(trust=True)
-    assert same(CheckpointLoader.load_checkpoint('w.pth', 'cpu')['state_dict'], WEIGHTS)
-    assert os.path.exists('ran')
-
-
 def test_cut_off_files(tmp_path):
     contents = {'zip': io.BytesIO(), 'legacy': io.BytesIO()}
     torch.save(WEIGHTS, contents['zip'])
@@ -280,20 +273,11 @@ def test_missing_files(tmp_path):
 def test_table_of_published_files():
     tasks = collections.Counter(file.task for file in PUBLISHED.values())
     assert tasks == dict(imagenet=16, coco=3, ade20k=3)
-    dense = {(file.task, file.arch): file.result for file in PUBLISHED.values() if file.task != 'imagenet'}
-    assert dense == {  # Tables 5 and 13
-        ('coco', 'm'): dict(box_AP=40.8, mask_AP=37.9),
-        ('coco', 'l'): dict(box_AP=42.2, mask_AP=39.1),
-        ('coco', 'l2'): dict(box_AP=44.6, mask_AP=41.1),
-        ('ade20k', 'm'): dict(mIoU=42.4),
-        ('ade20k', 'l'): dict(mIoU=44.5),
-        ('ade20k', 'l2'): dict(mIoU=46.2),
-    }
     for name, file in PUBLISHED.items():
         assert file.name == name
         assert file.urls and all(url.startswith('https://') for url in file.urls)
         assert len(file.urls) == 2 or name.endswith('.safetensors')
-        assert all(url.endswith((name, 'model.safetensors')) for url in file.urls)
+        assert [name_of(url) for url in file.urls] == [name] * len(file.urls)
     assert len({url for file in PUBLISHED.values() for url in file.urls}) == 14 * 2 + 8
 
 
@@ -314,16 +298,18 @@ def published(server, monkeypatch):
     return file
 
 
-def test_fetches_once_and_from_the_mirror(server, published, cache):
-    for source in ('w.pth', published.urls[0], published.urls[1]):
-        assert same(checkpoint.load(source), WEIGHTS)
-    assert server.requests == ['/releases/w.pth', '/mirror/w.pth']
+@pytest.mark.parametrize('asked', ['w.pth', 'first', 'second'])
+def test_a_published_file_by_its_name_and_by_each_url(server, published, cache, asked):
+    source = dict(first=published.urls[0], second=published.urls[1]).get(asked, asked)
+    assert same(checkpoint.load(source), WEIGHTS)
+    paths = [url.removeprefix(server.base_url) for url in published.urls]
+    assert list(dict.fromkeys(server.requests)) == (paths[1:] if asked == 'second' else paths)
     assert (cache / 'w.pth').is_file()
 
 
 def test_fetches_any_url(server, cache):
     assert same(checkpoint.load(f'{server.base_url}/mirror/w.pth'), WEIGHTS)
-    assert [path.name for path in cache.iterdir() if path.suffix == '.pth'] == ['w.pth']
+    assert (cache / 'w.pth').is_file()
 
 
 def test_takes_a_file_put_there_by_hand(server, published, cache):
@@ -333,18 +319,104 @@ def test_takes_a_file_put_there_by_hand(server, published, cache):
     assert not server.requests
 
 
-def test_notices_that_a_fetched_file_has_changed(server, published, cache):
-    checkpoint.load('w.pth')
-    torch.save({'b': torch.ones(1)}, cache / 'w.pth')
-    with pytest.raises(OSError, match=r'w\.pth is not the file'):
-        checkpoint.load('w.pth')
-
-
 def test_a_file_that_cannot_be_fetched(server, published, cache):
     server.content.clear()
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(MissingFile) as caught:
         checkpoint.load('w.pth')
-    message = str(caught.value)
-    for part in (*published.urls, str(cache / 'w.pth'), '--no-pretrained', '404'):
-        assert part in message
-    assert not (cache / 'w.pth').exists()
+    for part in (*published.urls, str(cache / 'w.pth'), '404'):
+        assert part in str(caught.value)
+
+
+# --- MMEngine's schemes
+
+
+@pytest.fixture
+def zoo(server, tmp_path, monkeypatch):
+    """MMEngine's zoo with one more model, by the file in which MMEngine lets users name theirs."""
+    monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
+    (tmp_path / 'open_mmlab.json').write_text(json.dumps({'own/w': f'{server.base_url}/mirror/w.pth'}))
+
+
+def test_every_scheme_of_mmengine_goes_through_our_loader(schemes):
+    checkpoint.use_in_mmengine()
+    assert len(CheckpointLoader._schemes) >= 11
+    assert {loader.__module__ for loader in CheckpointLoader._schemes.values()} == {'mmiformer.checkpoint'}
+
+
+@pytest.mark.parametrize('scheme', ['open-mmlab', 'openmmlab'])
+def test_a_model_of_openmmlabs_zoo(schemes, zoo, cache, scheme):
+    checkpoint.use_in_mmengine()
+    assert same(CheckpointLoader.load_checkpoint(f'{scheme}://own/w'), WEIGHTS)
+    assert (cache / 'w.pth').is_file()
+
+
+def test_deprecated_names_of_openmmlabs_zoo(zoo, cache):
+    cache.mkdir(parents=True)
+    torch.save(WEIGHTS, cache / 'resnet50_caffe-788b5fa3.pth')  # of detectron/resnet50_caffe
+    assert same(checkpoint.load('open-mmlab://resnet50_caffe'), WEIGHTS)
+
+
+def test_a_backbone_of_a_classifier(schemes, cache):
+    """MMEngine gives the backbone's weights alone, and with other keys."""
+    cache.mkdir(parents=True)
+    weights = {f'backbone.{key}': tensor for key, tensor in WEIGHTS.items()}
+    torch.save(
+        {'state_dict': {**weights, 'head.fc.weight': torch.ones(1)}},
+        cache / 'vgg11_batch256_imagenet_20210208-4271cd6c.pth',
+    )
+    checkpoint.use_in_mmengine()
+    assert same(CheckpointLoader.load_checkpoint('mmcls://vgg11')['state_dict'], WEIGHTS)
+
+
+@pytest.mark.parametrize('scheme', ['torchvision', 'modelzoo'])
+def test_a_model_of_torchvisions_zoo(schemes, cache, monkeypatch, scheme):
+    monkeypatch.setitem(checkpoint._ZOOS, scheme, lambda: {'resnet50': 'https://host/resnet50-1.pth'})
+    cache.mkdir(parents=True)
+    torch.save(WEIGHTS, cache / 'resnet50-1.pth')
+    checkpoint.use_in_mmengine()
+    assert same(CheckpointLoader.load_checkpoint(f'{scheme}://resnet50'), WEIGHTS)
+
+
+def test_models_that_no_zoo_has(zoo, monkeypatch):
+    with pytest.raises(UserError, match='openmmlab:// has no such model; near it are .*vgg16_caffe'):
+        checkpoint.load('openmmlab://vgg16_cafe')
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    with pytest.raises(UserError, match='torchvision://resnet50: .*torchvision.* Install torchvision, or give the URL'):
+        checkpoint.load('torchvision://resnet50')
+
+
+def test_remote_storage(schemes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Storage(LocalBackend):
+        """Petrel without its client: the bucket is a folder here."""
+
+        def get_local_path(self, filepath):
+            return super().get_local_path(str(tmp_path / filepath.partition('://')[2]))
+
+    monkeypatch.setitem(backends, 'petrel', Storage)
+    torch.save(WEIGHTS, 'good.pth')
+    torch.save({'x': forbidden()['eval']}, 'bad.pth')
+    checkpoint.use_in_mmengine()
+    for prefix in ('s3://', 'petrel://', 'cluster:s3://'):
+        assert same(CheckpointLoader.load_checkpoint(f'{prefix}good.pth'), WEIGHTS)
+        with pytest.raises(UserError, match='is refused'):
+            CheckpointLoader.load_checkpoint(f'{prefix}bad.pth')
+    with pytest.raises(MissingFile, match='pavi://model'):
+        CheckpointLoader.load_checkpoint('pavi://model')
+    assert not os.path.exists('ran')
+
+
+@pytest.mark.parametrize('source', ['open-mmlab://own/w', 'file', 'url'])
+def test_no_scheme_runs_code(server, schemes, zoo, cache, tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'x': forbidden()['eval']}, 'w.pth')
+    server.content = {'/mirror/w.pth': (tmp_path / 'w.pth').read_bytes()}
+    source = dict(file='w.pth', url=f'{server.base_url}/mirror/w.pth').get(source, source)
+    checkpoint.use_in_mmengine()
+    with pytest.raises(UserError, match='is refused'):
+        CheckpointLoader.load_checkpoint(source)
+    assert not os.path.exists('ran')
+    checkpoint.use_in_mmengine(trust=True)
+    CheckpointLoader.load_checkpoint(source)
+    assert os.path.exists('ran')

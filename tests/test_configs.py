@@ -15,7 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmiformer.checkpoint import PUBLISHED
+from mmiformer.published import PUBLISHED
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 CHANNELS = {  # Table 15

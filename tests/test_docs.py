@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 from packaging.requirements import Requirement
 from torch import nn
 
-from mmiformer.checkpoint import PUBLISHED
 from mmiformer.engine.config import read_config
 from mmiformer.engine.recipe import scale_lr
+from mmiformer.published import PUBLISHED
 
 from .pages import PAGES, ROOT, split
 
@@ -89,29 +89,6 @@ def test_pages_with_python_blocks():
 
 def cells(row: str) -> list[str]:
     return [cell.strip() for cell in row.strip('|').split('|')]
-
-
-@pytest.mark.parametrize(
-    ('backbone', 'figures'),
-    [  # Tables 5 and 13: params, latency, box AP, AP50, AP75, mask AP, AP50, AP75, mIoU
-        ('M', '8.9 4.00 40.8 62.5 44.8 37.9 59.7 40.7 42.4'),
-        ('L', '14.7 6.60 42.2 64.2 46.0 39.1 61.4 41.9 44.5'),
-        ('L2', '24.5 9.06 44.6 66.7 49.1 41.1 64.0 44.1 46.2'),
-    ],
-)
-def test_published_results(backbone, figures):
-    (row,) = [line for line in README.splitlines() if line.startswith(f'| iFormer-{backbone} |')]
-    assert cells(row)[1:10] == figures.split()
-    files = [PUBLISHED[name] for name in re.findall(r'`(\S+\.pth)`', row)]
-    assert [file.task for file in files] == ['coco', 'ade20k'] and {file.arch for file in files} == {backbone.lower()}
-    for file, values in zip(files, ([cells(row)[3], cells(row)[6]], [cells(row)[9]]), strict=True):
-        assert [str(value) for value in file.result.values()] == values
-    configs = re.findall(r'\((configs/\S+)\)', row)
-    assert [read_config(ROOT / config).model.backbone.arch for config in configs] == [backbone.lower()] * 2
-
-
-def test_no_other_results_are_called_published():
-    assert re.findall(r'^\| iFormer-(\w+) \|', README, re.MULTILINE) == ['M', 'L', 'L2']
 
 
 @pytest.mark.parametrize(

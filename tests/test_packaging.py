@@ -14,7 +14,6 @@ import yaml
 from packaging.requirements import Requirement
 
 import mmiformer
-from mmiformer.checkpoint import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
 PARTS = (
@@ -181,20 +180,3 @@ def test_metafiles_say_what_the_configs_do():
             assert model['Name'] == Path(model['Config']).stem and model['In Collection'] in collections
             loop, told = mmiformer.get_config(model['Config'].removeprefix('configs/')).train_cfg, model['Metadata']
             assert (told.get('Epochs'), told.get('Iterations')) == (loop.get('max_epochs'), loop.get('max_iters'))
-
-
-@pytest.mark.parametrize(
-    ('task', 'config'),
-    [('coco', 'configs/mask_rcnn/iformer_{}_1x.py'), ('ade20k', 'configs/sem_fpn/iformer_{}_40k.py')],
-)
-def test_metafiles_give_the_published_results_and_weights(task, config):
-    published = {config.format(file.arch): file for file in PUBLISHED.values() if file.task == task}
-    models = {name: model for name, model in indexed().items() if name.startswith(config.partition('iformer')[0])}
-    assert len(published) == 3 and set(published) == {name for name, model in models.items() if 'Results' in model}
-    for name, file in published.items():
-        metrics = {
-            key.replace(' ', '_'): value for one in models[name]['Results'] for key, value in one['Metrics'].items()
-        }
-        assert metrics == file.result
-        assert models[name]['Weights'] in file.urls
-    assert not [name for name, model in models.items() if 'Weights' in model and name not in published]

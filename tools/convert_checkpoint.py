@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from mmiformer import checkpoint
-from mmiformer.engine.cli import USER_ERRORS, plain_errors
+from mmiformer.engine.cli import add_trust, command
 from mmiformer.models.weights import LAYOUTS, convert, recognise, state_dict_of
 
 
@@ -17,7 +17,7 @@ def parse_args() -> Namespace:
     parser.add_argument('source', metavar='IN', help='a file of any layout, a URL, or the name of a published file')
     parser.add_argument('target', metavar='OUT', type=Path, help='ends in .pth, .pt or .safetensors')
     parser.add_argument('--to', choices=LAYOUTS, default='mmiformer', help='the layout of OUT (default: %(default)s)')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='unpickle whatever IN holds')
+    add_trust(parser)
     return parser.parse_args()
 
 
@@ -30,15 +30,15 @@ def contents(state_dict: dict, layout: str, meta: dict, target: Path) -> dict:
     return dict(state_dict=state_dict, meta=meta)  # as MMEngine's, whose `meta` names the classes
 
 
+@command('nothing was written')
 def main() -> None:
     args = parse_args()
-    with plain_errors(*USER_ERRORS):
-        content = checkpoint.load(args.source, trust=args.trust_checkpoint)
-        state_dict = state_dict_of(content)
-        layout, _ = recognise(state_dict)
-        converted = convert(state_dict, args.to)
-        meta = content.get('meta', {}) if 'state_dict' in content else {}
-        checkpoint.save(contents(converted, args.to, meta, args.target), args.target)
+    content = checkpoint.load(args.source, trust=args.trust_checkpoint)
+    state_dict = state_dict_of(content)
+    layout, _ = recognise(state_dict)
+    converted = convert(state_dict, args.to)
+    meta = content.get('meta', {}) if 'state_dict' in content else {}
+    checkpoint.save(contents(converted, args.to, meta, args.target), args.target)
     print(f'{args.source} (layout {layout}) -> {args.target} (layout {args.to}): {len(converted)} tensors')
 
 

@@ -8,19 +8,18 @@ data/ade/ADEChallengeData2016 under the current directory). The command can be s
 stopped when it is run again; once everything is there it only verifies.
 """
 
-import argparse
-import os
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from os import environ
 from pathlib import Path
 
-from mmiformer.datasets import DatasetError
 from mmiformer.datasets.fetch import prepare
 from mmiformer.datasets.sources import SOURCES
-from mmiformer.download import DownloadError
+from mmiformer.engine.cli import command
 
 
+@command('run the same command again to go on from here')
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('dataset', choices=SOURCES)
     parser.add_argument('root', nargs='?', metavar='ROOT', help='the folder of the data set')
     parser.add_argument('--base-url', metavar='URL', help='mirror to take the archives from, of the same structure')
@@ -29,19 +28,11 @@ def main() -> None:
     args = parser.parse_args()
 
     source = SOURCES[args.dataset]
-    root = Path(args.root or os.environ.get(source.variable) or source.default_root).expanduser()
+    used = environ.get(source.variable) or source.default_root
+    root = Path(args.root or used).expanduser()
     print(f'{source.title} in {root.absolute()}', flush=True)
-    try:
-        counts = prepare(
-            source, root, base_url=args.base_url, val_only=args.val_only, remove_archives=args.remove_archives
-        )
-    except (DatasetError, DownloadError) as error:
-        sys.exit(f'error: {error}')
-    except KeyboardInterrupt:
-        print('\nstopped; run the same command again to go on from here', file=sys.stderr)
-        sys.exit(130)
+    counts = prepare(source, root, base_url=args.base_url, val_only=args.val_only, remove_archives=args.remove_archives)
     print('complete: ' + ', '.join(f'{count} {split} images' for split, count in counts.items()))
-    used = os.environ.get(source.variable) or source.default_root
     if Path(used).expanduser().resolve() != root.resolve():
         print(f'The configs look in {used}; to have them look here: export {source.variable}={root.absolute()}')
 

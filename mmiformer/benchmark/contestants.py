@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checkpoint import PUBLISHED
 from ..models.iformer import ARCHS
+from ..published import PUBLISHED
 from .timm_peers import PEERS
 
 WORDS = {

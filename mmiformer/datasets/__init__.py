@@ -1,6 +1,5 @@
-"""Checks and downloads of COCO and ADE20K, and the embedded mini data set."""
+"""COCO, ADE20K and ImageNet: finding, fetching and checking them; and the drawn scenes."""
 
-from .layout import check_dataset
-from .place import DatasetError
+from .check import check_dataset
 
-__all__ = ['DatasetError', 'check_dataset']
+__all__ = ['check_dataset']

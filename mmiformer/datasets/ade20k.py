@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .place import ANYWHERE, DatasetError, Place
+from mmengine.fileio import list_dir_or_file
+
+from ..errors import UserError
+from .place import ANYWHERE, Place
 
 FULL = ('ADE20K_2016', 'ADE20K_2021', 'index_ade20k')  # names that only the full data set has
 
@@ -33,16 +36,16 @@ def check_ade20k(
         How many images there are.
 
     Raises:
-        DatasetError: If a folder is missing or empty, images and label maps do not pair up, or it is the full ADE20K.
+        UserError: If a folder is missing or empty, images and label maps do not pair up, or it is the full ADE20K.
     """
     try:
         return _check_pairs(image_folder, image_suffix, label_folder, label_suffix, names, place)
-    except DatasetError as error:
+    except UserError as error:
         root = os.path.abspath(place.root or image_folder)
         full = _full_ade20k(root)
         if full is None:
             raise
-        raise DatasetError(
+        raise UserError(
             f'This is the full ADE20K, with its thousands of objects and parts: {full}\nWhat belongs to {root} is '
             'another download, the SceneParse150 challenge set ADEChallengeData2016: images/ and annotations/, each '
             'with training/ and validation/, and label maps of 150 classes.\n'
@@ -51,56 +54,38 @@ def check_ade20k(
 
 
 def _check_pairs(image_folder, image_suffix, label_folder, label_suffix, names, place: Place) -> int:
-    folders = {'image': (os.fspath(image_folder), image_suffix)}
+    folders = {'image': (os.path.abspath(image_folder), image_suffix)}
     if label_folder is not None:
-        folders['label'] = (os.fspath(label_folder), label_suffix)
+        folders['label'] = (os.path.abspath(label_folder), label_suffix)
     found = {}
     for what, (folder, suffix) in folders.items():
         if not os.path.isdir(folder):
-            raise DatasetError(f'The {what} folder is missing: {place.missing(folder)}')
-        found[what], other = _names(folder, suffix)
+            raise place.missing(f'The {what} folder', folder)
+        files = list(list_dir_or_file(folder, list_dir=False, recursive=True))  # as mmseg does, so links are followed
+        found[what] = {file.removesuffix(suffix) for file in files if file.endswith(suffix)}
         if not found[what]:
-            raise DatasetError(
-                f'No {what} is in {os.path.abspath(folder)}: '
-                + (f'none of its files ends in {suffix} (one is {other}).' if other else 'it is empty.')
-                + f'\n{place.advice()}'
-            )
+            why = f'none of its files ends in {suffix} (one is {files[0]})' if files else 'it is empty'
+            raise place.error(f'No {what} is in {folder}: {why}.')
     if names:
         if not os.path.isfile(names):
-            raise DatasetError(f'The list of names (ann_file) is missing: {place.missing(os.fspath(names))}')
+            raise place.missing('The list of names (ann_file)', names)
         wanted = {line.strip() for line in Path(names).read_text().splitlines() if line.strip()}
         for what, (folder, suffix) in folders.items():
             if missing := sorted(wanted - found[what]):
-                raise DatasetError(
-                    f'{len(missing)} of the {len(wanted)} names in {names} have no {what} in '
-                    f'{os.path.abspath(folder)}, the first of them {missing[0]}{suffix}.\n{place.advice()}'
+                raise place.error(
+                    f'{len(missing)} of the {len(wanted)} names in {names} have no {what} in {folder}, the first of '
+                    f'them {missing[0]}{suffix}.'
                 )
         return len(wanted)
     if label_folder is not None and found['image'] != found['label']:
-        parts = [f'{len(found[what])} {what}s in {os.path.abspath(folder)}' for what, (folder, _) in folders.items()]
+        counts = ' and '.join(f'{len(found[what])} {what}s in {folder}' for what, (folder, _) in folders.items())
         alone = {
-            'images have no label, the first': sorted(found['image'] - found['label']),
-            'labels have no image, the first': sorted(found['label'] - found['image']),
+            'images have no label': sorted(found['image'] - found['label']),
+            'labels have no image': sorted(found['label'] - found['image']),
         }
-        raise DatasetError(
-            f'Images and labels do not pair up: {" and ".join(parts)}; '
-            + ', '.join(f'{len(names)} {text} {names[0]}' for text, names in alone.items() if names)
-            + f'. Half unpacked?\n{place.advice()}'
-        )
+        details = ', '.join(f'{len(files)} {text}, the first {files[0]}' for text, files in alone.items() if files)
+        raise place.error(f'Images and labels do not pair up: {counts}; {details}. Half unpacked?')
     return len(found['image'])
-
-
-def _names(folder: str, suffix: str) -> tuple[set[str], str | None]:
-    """Paths of the files below `folder` that end in `suffix`, relative and without it, and one that does not."""
-    names, other = set(), None
-    for parent, _, files in os.walk(folder):
-        prefix = os.path.relpath(parent, folder)
-        for file in files:
-            if file.endswith(suffix):
-                names.add(os.path.normpath(os.path.join(prefix, file))[: -len(suffix)])
-            else:
-                other = file
-    return names, other
 
 
 def _full_ade20k(folder: str) -> str | None:
@@ -109,7 +94,7 @@ def _full_ade20k(folder: str) -> str | None:
         beside = os.path.dirname(folder)
         names = os.listdir(beside) if os.path.isdir(beside) else []
         return next((os.path.join(beside, name) for name in sorted(names) if name.startswith(FULL)), None)
-    for parent, subfolders, files in os.walk(folder):
+    for parent, subfolders, files in os.walk(folder, followlinks=True):
         for name in (*subfolders, *files):
             if name.startswith(FULL) or name.endswith('_seg.png') or os.path.join(parent, name).endswith('/images/ADE'):
                 return os.path.join(parent, name)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .place import ANYWHERE, DatasetError, Place
+from ..errors import UserError, few
+from .place import ANYWHERE, Place
 
 # Larger annotation files are not parsed as a whole, see read_index.
 PARSE_WHOLE_UP_TO = 16 * 2**20  # bytes
@@ -37,30 +38,27 @@ def check_coco(
         What the annotation file names.
 
     Raises:
-        DatasetError: If the annotation file is missing or broken, or images are missing.
+        UserError: If the annotation file is missing or broken, or images are missing.
     """
     annotation_file, image_folder = os.fspath(annotation_file), os.fspath(image_folder)
     if not os.path.isfile(annotation_file):
-        raise DatasetError(f'The annotation file is missing: {place.missing(annotation_file)}')
+        raise place.missing('The annotation file', annotation_file)
     try:
         index = read_index(annotation_file)
-    except DatasetError as error:
-        raise DatasetError(f'{error}\n{place.advice()}') from error
+    except UserError as error:
+        raise place.error(str(error)) from error
     if needs_annotations and not index.annotated:
-        raise DatasetError(
-            f'{os.path.abspath(annotation_file)} has no annotations, only {len(index.images)} images (a test set?).\n'
-            f'{place.advice()}'
+        raise place.error(
+            f'{os.path.abspath(annotation_file)} has no annotations, only {len(index.images)} images (a test set?).'
         )
     if not os.path.isdir(image_folder):
-        raise DatasetError(f'The image folder is missing: {place.missing(image_folder)}')
+        raise place.missing('The image folder', image_folder)
     missing, present = _missing_files(image_folder, index.images)
     if missing:
-        folder = os.path.abspath(image_folder)
-        raise DatasetError(
+        raise place.error(
             f'{len(missing)} of the {len(index.images)} images that {os.path.abspath(annotation_file)} names are not '
-            f'in {folder}, the first of them {missing[0]}. '
+            f'in {os.path.abspath(image_folder)}, the first of them {missing[0]}. '
             + (f'The folder holds {present} files.' if present else 'The folder is empty.')
-            + f'\n{place.advice()}'
         )
     return index
 
@@ -91,26 +89,24 @@ def read_index(path: str | os.PathLike[str]) -> CocoIndex:
         path: The JSON file.
 
     Raises:
-        DatasetError: If it is not whole JSON, or not in COCO's format.
+        UserError: If it is not whole JSON, or not in COCO's format.
     """
     path = os.path.abspath(path)
     size = os.path.getsize(path)
     if not size:
-        raise DatasetError(
-            f'The annotation file is empty (0 bytes): {path}. Delete it; it was not unpacked to the end.'
-        )
+        raise UserError(f'The annotation file is empty (0 bytes): {path}. Delete it; it was not unpacked to the end.')
     if size > PARSE_WHOLE_UP_TO and (index := _look_up(path)):
         return index
     try:
         content = json.loads(Path(path).read_bytes())
     except ValueError as error:
-        raise DatasetError(
+        raise UserError(
             f'The annotation file is not whole JSON: {path}, {size} bytes ({error}). Delete it; it was probably not '
             'downloaded or unpacked to the end.'
         ) from error
     index = _index(content)
     if index is None:
-        raise DatasetError(
+        raise UserError(
             f"The annotation file is not in COCO's format: {path} should hold a dict with lists of `images` (each with "
             'a `file_name`) and `categories` (each with a `name`), and neither may be empty.'
         )
@@ -162,13 +158,13 @@ def check_classes(classes: Sequence[str], categories: list[str], annotation_file
         annotation_file: The file, for the message.
 
     Raises:
-        DatasetError: If they do not fit; both lists are in the message.
+        UserError: If they do not fit; both lists are in the message.
     """
     if isinstance(classes, str):
         if os.path.isfile(classes):  # MMEngine reads a file with a class on each line
             classes = Path(classes).read_text().splitlines()
         else:
-            raise DatasetError(
+            raise UserError(
                 f'metainfo.classes is the string {classes!r}: neither a file with a class on each line nor a tuple of '
                 f'names. A tuple of one name needs a comma: classes=({classes!r},).'
             )
@@ -178,23 +174,23 @@ def check_classes(classes: Sequence[str], categories: list[str], annotation_file
         return
     absent = [name for name in classes if name not in set(categories)]
     if absent:
-        what = f'{len(absent)} of the {len(classes)} classes are no category of the annotation file: {_some(absent)}'
+        what = f'{len(absent)} of the {len(classes)} classes are no category of the annotation file: {few(absent)}'
     elif len(used) != len(classes):
         twice = [name for name in dict.fromkeys(used) if used.count(name) > 1 or classes.count(name) > 1]
-        what = f'these appear twice, as class or as category: {_some(twice)}'
+        what = f'these appear twice, as class or as category: {few(twice)}'
     else:
         what = 'the classes are in another order than the categories, and labels are numbered in the order of the file'
-    raise DatasetError(
+    raise UserError(
         f'Classes and annotation file do not fit: {what}.\n'
         f"Classes (metainfo of the config, or COCO's 80 where that names none): {', '.join(classes)}\n"
         f'Categories of {os.path.abspath(annotation_file)}: {", ".join(categories)}\n'
-        "Set metainfo=dict(classes=(...)) of every data set in the config to the file's names in the file's order, and "
-        "num_classes of the model's heads to their number (docs/custom_data.md)."
+        'Labels count in this order, so it must be the same in all these places:\n'
+        "  `categories` of the annotation files: training, validation and test data, and the evaluators' ann_file\n"
+        '  metainfo=dict(classes=(...)) of all these data sets\n'
+        '  the data that a checkpoint was trained on\n'
+        'If this file alone differs, reorder its `categories` and keep their ids. Otherwise change all of them, set '
+        "num_classes of the model's heads to the number of classes, and train again (docs/custom_data.md)."
     )
-
-
-def _some(names: Sequence[str], limit: int = 10) -> str:
-    return ', '.join(names[:limit]) + (' ...' if len(names) > limit else '')
 
 
 def _missing_files(folder: str, names: Iterable[str]) -> tuple[list[str], int]:

@@ -6,11 +6,8 @@ import difflib
 import os
 from dataclasses import dataclass
 
+from ..errors import MissingFile, UserError, few
 from .sources import Source
-
-
-class DatasetError(ValueError):
-    """A data set is missing or not whole; the message says which path, what belongs there and where to get it."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,21 @@ class Place:
     source: Source | None = None
     drawn: bool = False
 
-    def missing(self, path: str) -> str:
-        """Text on a path that does not exist: how far it does, what is there instead, and the advice."""
+    def missing(self, what: str, path: str | os.PathLike[str]) -> MissingFile:
+        """The error for a path that does not exist: how far it does, what is there instead, and the advice."""
         path = os.path.abspath(path)
         there = os.path.dirname(path)
         while not os.path.isdir(there):
             there = os.path.dirname(there)
         wanted = os.path.relpath(path, there).split(os.sep)[0]
         names = sorted(os.listdir(there))
-        near = difflib.get_close_matches(wanted, names, n=3)  # a slip of the fingers first
-        names = near + [name for name in names if name not in near]
-        holds = ', '.join(names[:5]) + (f' ... ({len(names)} in all)' if len(names) > 5 else '') if names else 'nothing'
-        return f'{path}\n{there} is there and holds {holds}.\n{self.advice(path)}'
+        near = difflib.get_close_matches(wanted, names, n=3)  # typos first
+        holds = few([*near, *(name for name in names if name not in near)]) or 'nothing'
+        return MissingFile(f'{what} is missing: {path}\n{there} is there and holds {holds}.\n{self.advice(path)}')
+
+    def error(self, text: str) -> UserError:
+        """The error for something else that is wrong, with the advice."""
+        return UserError(f'{text}\n{self.advice()}')
 
     def advice(self, wanted: str | None = None) -> str:
         """What to do. `wanted` is the absolute path that was looked for: perhaps the root is one folder off."""

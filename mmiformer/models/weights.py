@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint as files
+from ..errors import UserError
 
 LAYOUTS = ('mmiformer', 'released', 'timm')  # the columns of the tables below
 
@@ -133,7 +134,7 @@ def rename(state_dict: Mapping[str, Tensor], source: str, target: str) -> dict[s
     names = {key: renamed(key) for key in state_dict}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f'{_few(unknown)} of {len(names)} keys are neither an iFormer backbone nor a known head '
             f'in the layout {source!r}, which the other keys have'
         )
@@ -157,12 +158,12 @@ def recognise(keys: Iterable[str]) -> tuple[str, str]:
         (layout, match.group(1)) for key in keys for layout in LAYOUTS if (match := _STEM_KEY[layout].fullmatch(key))
     }
     if not found:
-        raise ValueError(
+        raise UserError(
             f'no iFormer backbone in any of the layouts {", ".join(LAYOUTS)} is among these keys: {_few(keys)}'
         )
     if len(found) > 1:
         prefixes = ', '.join(repr(prefix) for _, prefix in sorted(found, key=lambda item: item[1]))
-        raise ValueError(f'more than one iFormer backbone is among the keys, with the prefixes {prefixes}; choose one')
+        raise UserError(f'more than one iFormer backbone is among the keys, with the prefixes {prefixes}; choose one')
     return found.pop()
 
 
@@ -174,7 +175,7 @@ def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
     """
     state_dict = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
     if not isinstance(state_dict, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
-        raise ValueError(
+        raise UserError(
             "no state dict is in the file, neither as a whole nor under 'state_dict' or 'model'. "
             f'Its keys: {_few(map(str, checkpoint))}'
         )
@@ -213,7 +214,7 @@ def convert(state_dict: Mapping[str, Tensor], target: str) -> dict[str, Tensor]:
             bare[key] = key.removeprefix(prefix)
     others = [key for key in state_dict if key not in bare]
     if heads and others:
-        raise ValueError(f'{_few(others)} of {len(state_dict)} keys are no part of a classifier (layout {source!r})')
+        raise UserError(f'{_few(others)} of {len(state_dict)} keys are no part of a classifier (layout {source!r})')
 
     tensors = {bare[key]: state_dict[key] for key in bare}
     names = dict(zip(bare, rename(tensors, source, target), strict=True))
@@ -329,12 +330,10 @@ def _layout_here(state_dict: Mapping[str, Tensor], prefix: str) -> str:
     where = f'under {prefix!r}' if prefix else 'without a prefix'
     advice = "init_cfg=dict(type='Pretrained', checkpoint=...) of the backbone finds a backbone wherever a file has it"
     if not state_dict:
-        raise ValueError(f'There are no keys {where}, where this model has its iFormer. {advice}')
+        raise UserError(f'There are no keys {where}, where this model has its iFormer. {advice}')
     layout, inner = recognise(state_dict)
     if inner:
-        raise ValueError(
-            f'The iFormer of these keys lies under {prefix + inner!r}, this model has it {where}. {advice}'
-        )
+        raise UserError(f'The iFormer of these keys lies under {prefix + inner!r}, this model has it {where}. {advice}')
     return layout
 
 
@@ -342,11 +341,11 @@ def _check_form(backbone: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Check that weights of the deploy form go into that form, and others not."""
     deployed = 'stem.0.conv.bias' in weights  # of a batch norm that is folded
     if deployed and not backbone.deploy:
-        raise ValueError(
+        raise UserError(
             "The weights are of IFormer's deploy form, which cannot be undone: build the backbone with deploy=True"
         )
     if backbone.deploy and not deployed:
-        raise ValueError(
+        raise UserError(
             'This IFormer is in its deploy form, the weights are of the form that is trained: load them into one '
             'that is built without deploy=True, then call its switch_to_deploy()'
         )
@@ -423,7 +422,7 @@ def backbone_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     layout, prefix = recognise(state_dict)
     unknown = [key for key in state_dict if not key.startswith(prefix) and not _TASK_PART.match(key)]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f'{_few(unknown)} keys beside the backbone (layout {layout!r}, prefix {prefix!r}) are neither a neck nor a '
             f'known head. If they may be left aside, ask for the backbone alone with prefix={prefix!r}'
         )
@@ -455,7 +454,7 @@ def load_pretrained(
             state_dict = backbone_of(state_dict)
         module.load_state_dict(state_dict)
     except ValueError as error:
-        raise ValueError(f'{checkpoint}: {error}') from error
+        raise UserError(f'{checkpoint}: {error}') from error
 
 
 def init_pretrained(module: nn.Module) -> bool:

@@ -15,7 +15,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmiformer.datasets import DatasetError, check_dataset
+from mmiformer.datasets import check_dataset
+from mmiformer.errors import UserError
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer
 from mmiformer.models.iformer import ARCHS
@@ -141,7 +142,7 @@ def test_message_for_classes_that_do_not_match(here):
     (message,) = re.findall(r'^```text\n(.*?)\n```', PAGE, re.DOTALL | re.MULTILINE)
     dataset = Config.fromfile('pets.py').train_dataloader.dataset
     dataset.metainfo.classes = ('cat', 'dogs')
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(UserError) as caught:
         check_dataset(dataset)
     assert str(caught.value).replace(str(here), '/home/me') == message
 
@@ -166,7 +167,7 @@ def test_table_of_examples():
 
 
 def test_table_of_channels():
-    from mmiformer.checkpoint import PUBLISHED
+    from mmiformer.published import PUBLISHED
 
     dense = {file.arch for file in PUBLISHED.values() if file.task != 'imagenet'}
     table = {

@@ -25,9 +25,9 @@ from mmengine.structures import InstanceData, PixelData
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmiformer.checkpoint import PUBLISHED
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer
+from mmiformer.published import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / 'configs' / 'examples'

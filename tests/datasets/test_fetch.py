@@ -1,9 +1,9 @@
 """Downloading, unpacking and verifying small archives in the real ones' layout from a local server."""
 
+import hashlib
 import io
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,13 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import mmiformer.datasets.fetch as fetch
-from mmiformer.datasets import DatasetError
 from mmiformer.datasets.fetch import prepare, unpack
 from mmiformer.datasets.sources import ADE20K, COCO, SOURCES
-from mmiformer.download import DownloadError
+from mmiformer.errors import MissingFile, UserError
 from tests.http_server import Server, running
+
+from ..tools.in_process import call
 
 REPO = Path(__file__).parents[2]
 TOOL = REPO / 'tools' / 'prepare_data.py'
@@ -75,8 +77,8 @@ def coco():
 
 
 def contents(root):
-    """{file: content} of the data set, archives and their hashes aside."""
-    paths = [path for path in root.rglob('*') if path.is_file() and '.zip' not in path.name]
+    """{file: content} of the data set, archives and the lock aside."""
+    paths = [path for path in root.rglob('*') if path.is_file() and '.zip' not in path.name and path.suffix != '.lock']
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -138,28 +140,91 @@ def test_validation_alone(coco, tmp_path):
     assert contents(tmp_path) == coco.files
 
 
-def test_broken_connection_on_the_way(coco, tmp_path, monkeypatch):
-    monkeypatch.setattr('mmiformer.download.RETRY_DELAY', 0.0)
+def test_broken_connection_on_the_way(coco, tmp_path):
     coco.server.break_after = [100, 200, 100]
     assert prepare(coco.source, tmp_path) == COUNTS
     assert contents(tmp_path) == coco.files
-    assert 'bytes=100-' in coco.server.ranges
+    assert coco.server.ranges[:4] == [None, 'bytes=100-', 'bytes=300-', 'bytes=400-']
+
+
+def test_what_has_arrived_is_kept_for_the_next_call(coco, tmp_path):
+    coco.server.break_after = [100, 0]
+    with pytest.raises(UserError, match=r'Cannot download(.|\n)*closed(.|\n)*go on from the 100 bytes') as error:
+        prepare(coco.source, tmp_path)
+    archive = coco.source.archives[0]
+    assert f'{coco.server.base_url}/{archive.path}' in str(error.value) and str(tmp_path / archive.name) in str(
+        error.value
+    )
+    assert (tmp_path / f'{archive.name}.part').stat().st_size == 100 and not (tmp_path / archive.name).exists()
+    coco.server.ranges.clear()
+    assert prepare(coco.source, tmp_path) == COUNTS
+    assert coco.server.ranges[0] == 'bytes=100-'
+
+
+@pytest.mark.parametrize('what', ['no_ranges', 'shorter'])
+def test_what_has_arrived_is_no_beginning_of_the_file(coco, tmp_path, what):
+    part = tmp_path / f'{coco.source.archives[0].name}.part'
+    part.write_bytes(bytes(200))
+    content, path = coco.server.content, f'/{coco.source.archives[0].path}'
+    if what == 'no_ranges':
+        coco.server.knows_ranges = False
+    else:
+        coco.server.content = {**content, path: content[path][:100]}
+    with pytest.raises(UserError, match='Cannot resume|it has 200 bytes instead of'):
+        prepare(coco.source, tmp_path)
+    assert not part.exists()
+    coco.server.content = content
+    assert prepare(coco.source, tmp_path) == COUNTS
+
+
+def test_a_busy_server_is_asked_again(coco, tmp_path):
+    coco.server.statuses = [503]
+    assert prepare(coco.source, tmp_path) == COUNTS
+
+
+def test_a_known_hash(coco, tmp_path):
+    first, *others = coco.source.archives
+    hashed = replace(first, sha256=hashlib.sha256(coco.server.content[f'/{first.path}']).hexdigest())
+    prepare(replace(coco.source, archives=(hashed, *others)), tmp_path / 'right')
+    source = replace(coco.source, archives=(replace(first, sha256='0' * 64), *others))
+    with pytest.raises(UserError, match='its SHA-256 is .* instead of 0000') as error:
+        prepare(source, tmp_path)
+    assert hashed.sha256 in str(error.value)
+    assert not list(tmp_path.glob('*.zip*'))  # so the next call starts anew
+    (tmp_path / first.name).write_bytes(coco.server.content[f'/{first.path}'])
+    with pytest.raises(UserError, match=f'{first.name} is damaged: its SHA-256'):
+        prepare(source, tmp_path)
+
+
+def test_without_curl(coco, tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    archive = coco.source.archives[0]
+    with pytest.raises(MissingFile, match=f'curl, which is not installed(.|\n)*{archive.path} into {tmp_path}'):
+        prepare(coco.source, tmp_path)
+    for archive in coco.source.archives:
+        (tmp_path / archive.name).write_bytes(coco.server.content[f'/{archive.path}'])
+    assert prepare(coco.source, tmp_path) == COUNTS  # archives put there by hand
+
+
+def test_two_at_once(coco, tmp_path):
+    with FileLock(tmp_path / '.prepare_data.lock'), pytest.raises(UserError, match='Another process is preparing'):
+        prepare(coco.source, tmp_path)
 
 
 def test_something_else_than_the_archive(coco, tmp_path):
     coco.server.content = dict.fromkeys(coco.server.content, b'<html>Please log in</html>')
-    with pytest.raises(DownloadError, match='the server has 26 bytes under this URL, not the expected'):
+    with pytest.raises(UserError, match='it has 26 bytes instead of .*login or proxy page'):
         prepare(coco.source, tmp_path)
     coco.server.content = {}
-    with pytest.raises(DownloadError, match='404'):
+    with pytest.raises(UserError, match='404'):
         prepare(coco.source, tmp_path)
-    assert contents(tmp_path) == {}
+    assert contents(tmp_path) == {} and not list(tmp_path.glob('*.zip*'))
 
 
 def test_truncated_archive_of_the_user(coco, tmp_path):
     archive = coco.source.archives[0]
     (tmp_path / archive.name).write_bytes(coco.server.content[f'/{archive.path}'][:-10])
-    with pytest.raises(DownloadError, match=f'{archive.size - 10} bytes instead of {archive.size}. Delete it'):
+    with pytest.raises(UserError, match=f'{archive.size - 10} bytes instead of {archive.size}. Delete it'):
         prepare(coco.source, tmp_path)
     assert (tmp_path / archive.name).exists()  # the user's to delete
     (tmp_path / archive.name).unlink()
@@ -170,11 +235,11 @@ def test_damaged_archive(tmp_path):
     content = bytearray(zipped({'a.txt': b'a' * 100, 'b.txt': b'b' * 100}))
     content[content.index(b'b' * 100) + 50] ^= 1
     (tmp_path / 'x.zip').write_bytes(content)
-    with pytest.raises(DatasetError, match=r"Bad CRC-32 for file 'b.txt'. Delete it"):
+    with pytest.raises(UserError, match=r"Bad CRC-32 for file 'b.txt'. Delete it"):
         unpack(tmp_path / 'x.zip', tmp_path / 'root')
     assert contents(tmp_path / 'root') == {'a.txt': b'a' * 100}  # not a trace of b
     (tmp_path / 'x.zip').write_bytes(content[:-30])
-    with pytest.raises(DatasetError, match='not a whole zip archive'):
+    with pytest.raises(UserError, match='not a whole zip archive'):
         unpack(tmp_path / 'x.zip', tmp_path)
 
 
@@ -187,7 +252,7 @@ def test_names_that_lead_out_of_the_root(tmp_path, name):
     with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
         file.writestr('good.txt', 'good')
         file.writestr(info, 'bad')
-    with pytest.raises(DatasetError, match='is not to be trusted(.|\n)*Nothing was unpacked'):
+    with pytest.raises(UserError, match='is not to be trusted(.|\n)*Nothing was unpacked'):
         unpack(tmp_path / 'x.zip', tmp_path / 'root')
     assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['x.zip']
 
@@ -198,7 +263,7 @@ def test_links_in_an_archive(tmp_path):
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as file:
         file.writestr(info, '/etc')
-    with pytest.raises(DatasetError, match='is not to be trusted'):
+    with pytest.raises(UserError, match='is not to be trusted'):
         unpack(tmp_path / 'x.zip', tmp_path / 'root')
 
 
@@ -222,10 +287,10 @@ def test_interrupted_in_the_middle_of_a_file(coco, tmp_path, monkeypatch):
     assert len(copied) == 4 + len(coco.files) - 3  # none was unpacked twice
 
 
-def test_disc_too_small(coco, tmp_path, monkeypatch):
+def test_disk_too_small(coco, tmp_path, monkeypatch):
     usage = types.SimpleNamespace(free=12_345)
     monkeypatch.setattr(fetch.shutil, 'disk_usage', lambda path: usage)
-    with pytest.raises(DatasetError, match=r'needs about 3\d\.\d kB more in .* and 12.3 kB are free'):
+    with pytest.raises(UserError, match=r'needs about 3\d\.\d kB more in .* and 12.3 kB are free'):
         prepare(coco.source, tmp_path)
     assert coco.server.requests == []
     usage.free = 10**9
@@ -236,10 +301,10 @@ def test_disc_too_small(coco, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(coco, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(DatasetError, match='cannot be written to .*file'):
+    with pytest.raises(UserError, match='cannot be written to .*file'):
         prepare(coco.source, tmp_path / 'file')
     (tmp_path / 'val2017').write_text('a file where a folder should be')
-    with pytest.raises(DatasetError, match='cannot be written to(.|\n)*val2017'):
+    with pytest.raises(UserError, match='cannot be written to(.|\n)*val2017'):
         prepare(coco.source, tmp_path)
 
 
@@ -247,7 +312,7 @@ def test_a_folder_that_cannot_be_written(coco, tmp_path):
 def test_read_only_folder(coco, tmp_path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(DownloadError, match='Permission denied(.|\n)*path that can be written'):
+        with pytest.raises(UserError, match='cannot be written to(.|\n)*Permission denied'):
             prepare(coco.source, tmp_path)
     finally:
         tmp_path.chmod(0o700)
@@ -256,7 +321,7 @@ def test_read_only_folder(coco, tmp_path):
 def test_another_number_of_images_than_the_data_set_has(coco, tmp_path):
     prepare(coco.source, tmp_path)
     splits = tuple(replace(split, count=split.count + 1) for split in coco.source.splits)
-    with pytest.raises(DatasetError, match='has 5 training images, COCO 2017 has 6'):
+    with pytest.raises(UserError, match='has 5 training images, COCO 2017 has 6'):
         prepare(replace(coco.source, splits=splits), tmp_path)
 
 
@@ -274,44 +339,35 @@ def test_the_tables_agree_with_themselves():
 # ------------------------------------------------------------------------------------------------- the command line
 
 
-def run_tool(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['prepare_data.py', *map(str, arguments)])
-    code = 0
-    try:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    except SystemExit as error:
-        code = error.code
-    return code, capsys.readouterr().out
-
-
 def test_command_line(case, tmp_path, monkeypatch, capsys):
     source = replace(case.source, base_url='http://no-such-host.invalid')
     monkeypatch.setitem(SOURCES, source.key, source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(source.variable, raising=False)
     options = '--base-url', f'{case.server.base_url}/'
-    code, output = run_tool(monkeypatch, capsys, source.key, *options)
-    assert code == 0 and 'complete: 5 training images, 2 validation images' in output and 'export' not in output
+    assert call(monkeypatch, 'prepare_data', source.key, *options) is None
+    output = capsys.readouterr().out
+    assert 'complete: 5 training images, 2 validation images' in output and 'export' not in output
     assert contents(tmp_path / source.default_root) == case.files
-    code, output = run_tool(monkeypatch, capsys, source.key, tmp_path / 'other', *options)
-    assert code == 0 and f'export {source.variable}={tmp_path}/other' in output
+    assert call(monkeypatch, 'prepare_data', source.key, tmp_path / 'other', *options) is None
+    assert f'export {source.variable}={tmp_path}/other' in capsys.readouterr().out
     monkeypatch.setenv(source.variable, str(tmp_path / 'third'))
-    code, output = run_tool(monkeypatch, capsys, source.key, *options)
-    assert code == 0 and 'export' not in output and contents(tmp_path / 'third') == case.files
+    assert call(monkeypatch, 'prepare_data', source.key, *options) is None
+    assert 'export' not in capsys.readouterr().out and contents(tmp_path / 'third') == case.files
 
 
-def test_command_line_errors(case, tmp_path, monkeypatch, capsys):
+def test_command_line_errors(case, tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, case.source.key, case.source)
-    code, _ = run_tool(monkeypatch, capsys, case.source.key, tmp_path, '--base-url', f'{case.server.base_url}/wrong')
-    assert code.startswith('error: Cannot download') and '404' in code
-    code, _ = run_tool(monkeypatch, capsys, 'cocoa')
-    assert code == 2
+    wrong = '--base-url', f'{case.server.base_url}/wrong'
+    message = call(monkeypatch, 'prepare_data', case.source.key, tmp_path, *wrong)
+    assert message.startswith('error: Cannot download') and '404' in message
+    assert call(monkeypatch, 'prepare_data', 'cocoa') == 2
 
 
 def test_ade_root_one_folder_too_high(tmp_path):
     source, _, _ = small(ADE20K)
     (tmp_path / 'ADEChallengeData2016').mkdir()
-    with pytest.raises(DatasetError, match='one folder too high: name .*ADEChallengeData2016'):
+    with pytest.raises(UserError, match='one folder too high: name .*ADEChallengeData2016'):
         prepare(source, tmp_path)
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from mmiformer import checkpoint
+from mmiformer.datasets.imagenet import preprocess
 from mmiformer.models import IFormerClassifier
 from mmiformer.models.weights import LAYOUTS, convert
 
@@ -114,18 +115,18 @@ def test_complexity_of_nothing(monkeypatch, capsys):
 
 # --- check_imagenet.py
 
-COLOURS = dict(n01=(200, 30, 30), n02=(30, 200, 30), n03=(30, 30, 200))
+COLORS = dict(n01=(200, 30, 30), n02=(30, 200, 30), n03=(30, 30, 200))
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Three classes, each of one colour and of images of several sizes and modes."""
+    """Three classes, each of one color and of images of several sizes and modes."""
     rng = np.random.default_rng(0)
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         folder = tmp_path / 'val' / name
         folder.mkdir(parents=True)
         for index, (height, width) in enumerate([(300, 400), (400, 300), (256, 256), (100, 120)]):
-            pixels = np.clip(np.array(colour) + rng.integers(-30, 31, (height, width, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(np.array(color) + rng.integers(-30, 31, (height, width, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f'{index}.{"JPEG" if index else "png"}')
     (tmp_path / 'val' / 'n01' / 'notes.txt').write_text('no image')
     return tmp_path / 'val'
@@ -133,19 +134,18 @@ def images(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path, images):
-    """A small classifier that knows the colours: its head is fitted to the features of the images' mean colours."""
+    """A small classifier that knows the colors: its head is fitted to the features of the images' mean colors."""
     torch.manual_seed(0)
     classifier = randomise(IFormerClassifier(TINY, num_classes=3)).eval()
-    tool = load('check_imagenet')
     with torch.no_grad():
-        plain = torch.stack([tool.prepare(Image.new('RGB', (256, 256), colour)) for colour in COLOURS.values()])
+        plain = torch.stack([preprocess(Image.new('RGB', (256, 256), color)) for color in COLORS.values()])
         features = classifier.backbone(plain)[-1].mean((2, 3))
-        centred = features - features.mean(0)
+        centered = features - features.mean(0)
         classifier.head.norm.running_mean.copy_(features.mean(0))
         classifier.head.norm.running_var.fill_(1)
         classifier.head.norm.weight.fill_(1)
         classifier.head.norm.bias.zero_()
-        classifier.head.fc.weight.copy_(torch.linalg.pinv(centred).T)
+        classifier.head.fc.weight.copy_(torch.linalg.pinv(centered).T)
         classifier.head.fc.bias.zero_()
     checkpoint.save({'model': convert(classifier.state_dict(), 'released')}, tmp_path / 'iFormer_s.pth')
     return tmp_path / 'iFormer_s.pth'
@@ -164,9 +164,8 @@ def test_accuracy_beside_the_published(tmp_path, monkeypatch, capsys, images, we
 
 
 def test_image_preparation():
-    tool = load('check_imagenet')
-    ramp = np.tile(np.arange(512, dtype=np.float32) / 2, (256, 1)).astype(np.uint8)  # 256 high, 512 wide, grey
-    image = tool.prepare(Image.fromarray(ramp))
+    ramp = np.tile(np.arange(512, dtype=np.float32) / 2, (256, 1)).astype(np.uint8)  # 256 high, 512 wide, gray
+    image = preprocess(Image.fromarray(ramp))
     assert image.shape == (3, 224, 224) and image.dtype == torch.float32
     # The shorter side is 256 as it is; columns 144 to 367 remain.
     expected = torch.from_numpy(ramp[16:240, 144:368].astype(np.float32) / 255)
@@ -185,6 +184,6 @@ def test_wrong_folders_and_images(tmp_path, monkeypatch, images, weights):
     (images / 'n00').mkdir()
     fails('has 4 folders, the weights know 3 classes', weights, images)
     (images / 'n01').rename(tmp_path / 'n01')
-    fails(r'no images \(\.jpg, \.jpeg, \.png\) in 1 folders, such as n00', weights, images)
+    fails(r'no images \(\.jpg, \.jpeg, \.png\) in 1 folders: n00', weights, images)
     torch.save(released_state_dict('dense_m'), tmp_path / 'dense.pth')
     fails('holds no classifier', tmp_path / 'dense.pth', images)

@@ -10,10 +10,11 @@ import pytest
 from mmengine.config import ConfigDict
 
 import mmiformer.datasets.coco as coco_module
-from mmiformer.datasets import DatasetError, check_dataset
+from mmiformer.datasets import check_dataset
 from mmiformer.datasets.coco import read_index
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.config import read_config
+from mmiformer.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 CLASSES = ('cat', 'dog', 'horse')
@@ -58,7 +59,7 @@ def make_ade(root, number=4):
 
 
 def message(config):
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(UserError) as error:
         check_dataset(config)
     return str(error.value)
 
@@ -245,6 +246,19 @@ def test_classes_that_do_not_fit(tmp_path, classes, categories, what):
     assert ', '.join(classes) in text and ', '.join(categories) in text and 'num_classes' in text
 
 
+def test_advice_on_the_order_of_classes(tmp_path):
+    """A validation file in another order than the training file: no step of the advice changes what labels mean."""
+    train = make_coco(tmp_path, ann_file='train.json')
+    path = tmp_path / make_coco(tmp_path, categories=CLASSES[::-1], ann_file='val.json').ann_file
+    text = message(dict(train, ann_file='val.json'))
+    for place in ('training', 'validation', 'test data', 'evaluators', 'metainfo', 'checkpoint', 'train again'):
+        assert place in text
+    assert 'reorder its `categories` and keep their ids' in text
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(content, categories=content['categories'][::-1])))
+    check_dataset(dict(train, ann_file='val.json'))
+
+
 def test_one_class_without_its_comma(tmp_path):
     assert "classes=('cat',)" in message(dict(make_coco(tmp_path), metainfo=dict(classes='cat')))
 
@@ -333,6 +347,18 @@ def test_empty_folder_and_wrong_suffix(tmp_path):
     check_dataset(dict(config, img_suffix='.JPEG'))
     image.with_suffix('.JPEG').unlink()
     assert 'it is empty' in message(config)
+
+
+def test_links_are_followed(tmp_path):
+    """mmseg follows them, in the folder and to it."""
+    make_ade(tmp_path / 'disk')
+    for kind in ('images', 'annotations'):
+        (tmp_path / 'ade' / kind / 'training').mkdir(parents=True)
+        (tmp_path / 'ade' / kind / 'training' / 'city').symlink_to(tmp_path / 'disk' / kind / 'training')
+    config = dict(make_ade(tmp_path / 'unused'), data_root=str(tmp_path / 'ade'))
+    check_dataset(config)
+    (tmp_path / 'disk/annotations/training/ADE_train_00000002.png').unlink()
+    assert '1 images have no label, the first city/ADE_train_00000002' in message(config)
 
 
 def test_list_of_names(tmp_path):

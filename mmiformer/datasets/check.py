@@ -9,9 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import UserError
 from .ade20k import check_ade20k
 from .coco import check_classes, check_coco
-from .place import DatasetError, Place
+from .place import Place
 from .shapes import CLASSES
 from .sources import ADE20K, COCO
 
@@ -29,7 +30,7 @@ def check_dataset(dataset: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: If `dataset` is no config.
-        DatasetError: If something is missing or not whole.
+        UserError: If something is missing or not whole.
     """
     if not isinstance(dataset, Mapping):
         raise TypeError(f'dataset must be the config of a data set, a dict with a type, got {dataset!r}')
@@ -49,7 +50,7 @@ def check_dataset(dataset: Mapping[str, Any]) -> None:
     if kind == 'CocoDataset':
         place = Place(root, COCO if _is_official(dataset) else None, _is_drawn(dataset))
         if not annotations or 'img' not in prefixes:
-            raise DatasetError(
+            raise UserError(
                 'A CocoDataset needs ann_file and data_prefix=dict(img=...), got '
                 f'ann_file={dataset.get("ann_file")!r}, data_prefix={dict(dataset.get("data_prefix") or {})!r}.'
             )
@@ -72,9 +73,7 @@ def check_dataset(dataset: Mapping[str, Any]) -> None:
             *((f'data_prefix.{name}', path) for name, path in prefixes.items()),
         ):
             if path and not os.path.exists(path):
-                raise DatasetError(
-                    f'The {name} of {kind} is missing: {Place(root, drawn=_is_drawn(dataset)).missing(path)}'
-                )
+                raise Place(root, drawn=_is_drawn(dataset)).missing(f'The {name} of {kind}', path)
 
 
 def _is_official(dataset: Mapping[str, Any]) -> bool:
