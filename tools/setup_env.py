@@ -184,7 +184,7 @@ class Setup:
     def call(self, command: list) -> None:
         """Run a command, which shows its own output, and end the set-up if it fails."""
         if subprocess.run(command, cwd=ROOT, env=self.env).returncode:
-            fail(f'this step failed; the lines above tell why. {AGAIN}')
+            fail(f'this step failed: mend what the lines above say. {AGAIN}')
 
     def ask(self, code: str) -> str:
         """What a piece of Python prints in the environment, '' if it fails."""
@@ -253,9 +253,10 @@ class Setup:
                 if step := re.match(r'\s*\[(\d+)/(\d+)\]', line):
                     print(f'compiled {step[1]} of {step[2]}', end='\r' if sys.stdout.isatty() else '\n', flush=True)
         if build.returncode:
+            errors = [line for line in lines if re.search('error: ', line, re.IGNORECASE)]
             fail(
-                f'compiling mmcv failed. Its last lines:\n\n{"".join(lines[-15:])}\nIf a compiler was "Killed", memory '
-                f'ran out: `MAX_JOBS=1 make setup`. Otherwise look for the first "error:" in {log}. {AGAIN}'
+                f'compiling mmcv failed. The first errors in {log}:\n\n{"".join(errors[:5] or lines[-5:])}\nIf a '
+                f'compiler was killed, memory ran out: `MAX_JOBS=1 make setup`. Otherwise mend what they say. {AGAIN}'
             )
 
 

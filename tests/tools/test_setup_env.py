@@ -325,12 +325,19 @@ def test_compiling_shows_how_far_it_is(script, monkeypatch, capsys):
     assert (script.VENV / 'mmcv.log').read_text().endswith('  [2/78] c++ -O2 -g0 , 3 jobs, CUDA 0\n')
 
 
-def test_compiling_that_fails_shows_its_last_lines_and_how_to_go_on(script):
+@pytest.mark.parametrize(
+    ('output', 'shown'),
+    [
+        ("seq 100; echo 'a.cpp:3: error: no such thing'; seq 200 300", 'a.cpp:3: error: no such thing\n'),
+        ("echo 'RuntimeError: CUDA 12.8 mismatches 13.0'; seq 9", 'RuntimeError: CUDA 12.8 mismatches 13.0\n'),
+        ('seq 100', '96\n97\n98\n99\n100\n'),
+    ],
+)
+def test_compiling_that_fails_shows_why_and_how_to_go_on(script, output, shown):
     with pytest.raises(SystemExit) as caught:
-        compiling(script, 'seq 100; exit 7').compile_mmcv()
-    text = str(caught.value)
-    assert '\n86\n' in text and '\n85\n' not in text and '\n100\n' in text
-    assert 'MAX_JOBS=1' in text and str(script.VENV / 'mmcv.log') in text
+        compiling(script, f'{output}; exit 7').compile_mmcv()
+    log = script.VENV / 'mmcv.log'
+    assert f'The first errors in {log}:\n\n{shown}\nIf a compiler' in str(caught.value)
 
 
 # ---- the make targets
