@@ -67,7 +67,7 @@ class Steps:
         self._logs = folder / 'logs'
         self._file = folder / 'steps.json'
         state = json.loads(self._file.read_text()) if self._file.is_file() else dict(finished=[], seconds={})
-        self._finished: list[str] = state['finished']
+        self._finished = set(state['finished'])
         self.seconds: dict[str, float] = state['seconds']
 
     def run(self, *steps: Step) -> bool:
@@ -88,6 +88,8 @@ class Steps:
         steps = [step for step in steps if not (step.name in self._finished and step.result.exists())]
         if not steps:
             return False
+        self._finished -= {step.name for step in steps}  # whose results are gone
+        self._save()
         threads = max(1, torch.get_num_threads() // len(steps))
         began = time.monotonic()
         processes: list[_Process] = []
@@ -103,17 +105,20 @@ class Steps:
                     process.end()
                     self._add(process.name, process.seconds)
                     if process.returncode == 0:
-                        self._finished.append(process.name)
+                        self._finished.add(process.name)
                 self._add(TOTAL, time.monotonic() - began)
-                with whole_file(self._file) as part:
-                    part.write_text(json.dumps(dict(finished=self._finished, seconds=self.seconds), indent=2) + '\n')
+                self._save()
         return True
 
     def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.pop(name, 0.0) + seconds
 
+    def _save(self) -> None:
+        with whole_file(self._file) as part:
+            part.write_text(json.dumps(dict(finished=sorted(self._finished), seconds=self.seconds), indent=2) + '\n')
+
     def _follow(self, running: Sequence[_Process]) -> None:
-        """Wait for all processes or the first failure. Only a terminal gets a line for each that is written over."""
+        """Wait for all processes, or for one that fails, with a line of progress for each if this is a terminal."""
         console = Console()
         line = TextColumn('{task.description}', markup=False, table_column=Column(no_wrap=True, overflow='ellipsis'))
         with Progress(
@@ -133,7 +138,7 @@ class Steps:
                         print(f'{process.name}: {seconds:.0f} s', flush=True)
                     elif said := process.progress():
                         progress.update(lines[process.name], description=f'{process.name}: {said}')
-                running = [process for process in running if not process.has_ended()]
+                running = [process for process in running if process.seconds is None]
 
 
 class _Process(subprocess.Popen):

@@ -66,7 +66,10 @@ def test_what_has_finished_is_not_run_again():
     assert not Steps(Path()).run(python('work', code, 0, result='result'))
     assert log('work') == 'done\ndone\n'
     Path('result').unlink()
+    with pytest.raises(StepFailed):
+        Steps(Path()).run(python('work', code, 1, result='result'))
     assert Steps(Path()).run(python('work', code, 0, result='result'))
+    assert not Steps(Path()).run(python('work', code, 0, result='result'))
 
 
 def test_steps_at_once(monkeypatch):
