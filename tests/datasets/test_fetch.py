@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import mmiformer.datasets.fetch as fetch
-from mmiformer.datasets.fetch import prepare, unpack
+from mmiformer.datasets.archives import unpack
+from mmiformer.datasets.fetch import prepare
 from mmiformer.datasets.sources import ADE20K, COCO, SOURCES
 from mmiformer.errors import MissingFile, UserError
 from tests.http_server import Server, running
@@ -149,7 +150,7 @@ def test_broken_connection_on_the_way(coco, tmp_path):
 
 def test_what_has_arrived_is_kept_for_the_next_call(coco, tmp_path):
     coco.server.break_after = [100, 0]
-    with pytest.raises(UserError, match=r'Cannot download(.|\n)*closed(.|\n)*go on from the 100 bytes') as error:
+    with pytest.raises(UserError, match=r'Cannot download(.|\n)*closed(.|\n)*100 bytes are kept') as error:
         prepare(coco.source, tmp_path)
     archive = coco.source.archives[0]
     assert f'{coco.server.base_url}/{archive.path}' in str(error.value) and str(tmp_path / archive.name) in str(
@@ -268,7 +269,7 @@ def test_links_in_an_archive(tmp_path):
 
 
 def test_interrupted_in_the_middle_of_a_file(coco, tmp_path, monkeypatch):
-    real_copy, copied = fetch.shutil.copyfileobj, []
+    real_copy, copied = shutil.copyfileobj, []
 
     def copy(source, target, length):
         copied.append(target.name)
@@ -277,7 +278,7 @@ def test_interrupted_in_the_middle_of_a_file(coco, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         real_copy(source, target, length)
 
-    monkeypatch.setattr(fetch.shutil, 'copyfileobj', copy)
+    monkeypatch.setattr(shutil, 'copyfileobj', copy)
     with pytest.raises(KeyboardInterrupt):
         prepare(coco.source, tmp_path)
     half = contents(tmp_path)
@@ -289,7 +290,7 @@ def test_interrupted_in_the_middle_of_a_file(coco, tmp_path, monkeypatch):
 
 def test_disk_too_small(coco, tmp_path, monkeypatch):
     usage = types.SimpleNamespace(free=12_345)
-    monkeypatch.setattr(fetch.shutil, 'disk_usage', lambda path: usage)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
     with pytest.raises(UserError, match=r'needs about 3\d\.\d kB more in .* and 12.3 kB are free'):
         prepare(coco.source, tmp_path)
     assert coco.server.requests == []
@@ -375,15 +376,15 @@ def test_ctrl_c_while_unpacking(coco, tmp_path):
     """The command itself, stopped by the signal that a terminal sends."""
     code = (
         'import runpy, sys, time\n'
-        'import mmiformer.datasets.fetch as fetch\n'
+        'import shutil\n'
         'from mmiformer.datasets.sources import SOURCES, Archive, Source, Split\n'
         f'SOURCES["coco"] = {coco.source!r}\n'
-        'real = fetch.shutil.copyfileobj\n'
+        'real = shutil.copyfileobj\n'
         'def slow(source, target, length):\n'
         '    target.write(source.read(10))\n'
         '    time.sleep(0.3)\n'
         '    real(source, target, length)\n'
-        'fetch.shutil.copyfileobj = slow\n'
+        'shutil.copyfileobj = slow\n'
         f'sys.argv = ["prepare_data.py", "coco", {str(tmp_path / "coco")!r}]\n'
         f'runpy.run_path({str(TOOL)!r}, run_name="__main__")\n'
     )
