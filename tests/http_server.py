@@ -18,13 +18,12 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, content):
         super().__init__(('127.0.0.1', 0), Handler)
         self.content = content
-        self.validator = 'ETag', '"1"'  # header and value, or None
         self.knows_ranges = True
         self.break_after = []  # bytes of the body after which the connection is cut, by request; None: not at all
         self.statuses = []  # HTTP errors to answer with first
         self.announced = None  # a false Content-Length
         self.chunk_delay = 0.0
-        self.headers = {}  # sent with every file
+        self.headers = {}  # sent with every file, beside an ETag
         self.requests = []
         self.ranges = []
         self.base_url = f'http://127.0.0.1:{self.server_port}'
@@ -40,13 +39,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def _send_headers(self):
+        for header in {'ETag': '"1"', **self.server.headers}.items():
+            self.send_header(*header)
+
     def do_HEAD(self):
         content = self.server.content.get(self.path)
         self.send_response(200 if content else 404)
         self.send_header('Content-Length', str(len(content or b'')))
-        self.send_header(*self.server.validator)
-        for header in self.server.headers.items():
-            self.send_header(*header)
+        self._send_headers()
         self.end_headers()
 
     def do_GET(self):
@@ -63,8 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if content is None:
             self.send_error(404)
             return
-        same = self.headers['If-Range'] in (None, server.validator and server.validator[1])
-        if wanted and server.knows_ranges and same:
+        if wanted and server.knows_ranges:
             start = int(re.fullmatch(r'bytes=(\d+)-', wanted)[1])
             if start >= len(content):
                 self.send_error(416)
@@ -73,10 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
         else:
             self.send_response(200)
-        if server.validator:
-            self.send_header(*server.validator)
-        for header in server.headers.items():
-            self.send_header(*header)
+        self._send_headers()
         body = content[start:]
         self.send_header('Content-Length', str(server.announced or len(body)))
         self.end_headers()

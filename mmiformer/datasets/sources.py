@@ -1,4 +1,4 @@
-"""Where COCO and ADE20K are to be had, and what belongs to them: data alone."""
+"""Where COCO and ADE20K come from, and what belongs to them: data alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Archive:
     Attributes:
         path: Below the base URL; the last part is the file's name.
         size: Bytes.
-        unpacked: Bytes that its files take, roughly: enough to tell whether the disc has room.
+        unpacked: Bytes that its files take, roughly: enough to tell whether the disk has room.
         holds: {pattern of file names: how many}, below the data set's root.
         sha256: Hash of the archive where one has been published.
         strip: Leading folder of the archive that the data set's root stands for.
