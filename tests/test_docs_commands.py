@@ -171,8 +171,8 @@ class Checker:
         args = self.parsed(tool, arguments)
         config = getattr(args, 'config', None)
         if config and config not in self.files and not config.isupper():
-            notes = merge_options(read_config(ROOT / config), args.cfg_options)
-            assert not notes, notes
+            self.monkeypatch.setattr('mmiformer.engine.config.logger.warning', pytest.fail)  # a key that is new
+            merge_options(read_config(ROOT / config), args.cfg_options or {})
 
     def started(self, words: list[str], settings: list[str]) -> list[str]:
         """The Python tool and its arguments; of a launch script, those that it starts."""

@@ -15,7 +15,7 @@ from mmiformer.benchmark.options import add_timing, settle
 from mmiformer.benchmark.timing import ratio, spread
 from mmiformer.datasets import check_dataset
 from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_data_root, interrupted, plain_errors
-from mmiformer.engine.config import import_toolbox, merge_options, read_config, set_data_root
+from mmiformer.engine.config import import_toolbox, open_config
 
 
 def parse_args() -> Namespace:
@@ -30,11 +30,7 @@ def parse_args() -> Namespace:
 def prepare(args: Namespace) -> Config:
     """The config as the options change it, its data checked."""
     settle(args)
-    cfg = read_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    for note in merge_options(cfg, args.cfg_options):
-        print(note)
+    cfg = open_config(args.config, args.data_root, args.cfg_options)
     import_toolbox(cfg)
     check_dataset(cfg.train_dataloader.dataset)
     return cfg

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_data_root, interrupted, plain_errors
-from mmiformer.engine.config import import_toolbox, merge_options, read_config, set_data_root
+from mmiformer.engine.cli import add_cfg_options, add_data_root, command
+from mmiformer.engine.config import import_toolbox, open_config
+from mmiformer.errors import UserError
 from mmiformer.inference.browsing import SPLITS, draw_batches
 from mmiformer.inference.sources import check_folder
 
@@ -38,36 +39,28 @@ def parse_args() -> Namespace:
 def prepare(args: Namespace) -> tuple[Config, Path]:
     """The config as the options change it, and the folder for the pictures."""
     if args.number < 1:
-        raise ValueError(f'--number {args.number} must be positive')
-    cfg = read_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    for note in merge_options(cfg, args.cfg_options):
-        print(note)
+        raise UserError(f'--number {args.number} must be positive')
+    cfg = open_config(args.config, args.data_root, args.cfg_options)
     out = check_folder(
         args.out or Path('work_dirs', Path(args.config).stem, f'browse_{args.split}'), overwrite=args.overwrite
     )
     loader = f'{args.split}_dataloader'
     if not cfg.get(loader):
-        raise ValueError(f'config {args.config} has no {loader}')
+        raise UserError(f'config {args.config} has no {loader}')
     import_toolbox(cfg)
     check_dataset(cfg[loader].dataset)
     return cfg, out
 
 
+@command('the pictures drawn so far stay where they are')
 def main() -> None:
     args = parse_args()
-    with plain_errors(*USER_ERRORS):
-        cfg, out = prepare(args)
+    cfg, out = prepare(args)
     number = 0
-    try:
-        pictures = islice(draw_batches(cfg, args.split, args.seed), args.number)
-        for name, picture in track(pictures, 'drawing', total=args.number, console=Console(stderr=True)):
-            with plain_errors(OSError):
-                mmcv.imwrite(picture, str(out / f'{number:04d}_{name}.jpg'))
-            number += 1
-    except KeyboardInterrupt:
-        interrupted(f'{number} pictures are in {out}')
+    pictures = islice(draw_batches(cfg, args.split, args.seed), args.number)
+    for name, picture in track(pictures, 'drawing', total=args.number, console=Console(stderr=True)):
+        mmcv.imwrite(picture, str(out / f'{number:04d}_{name}.jpg'))
+        number += 1
     print(f'{number} pictures are in {out}')
 
 

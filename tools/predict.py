@@ -17,11 +17,11 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_trust, interrupted, plain_errors
-from mmiformer.engine.config import import_toolbox, merge_options, read_config
+from mmiformer.engine.cli import add_cfg_options, add_deploy, add_trust, command
+from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.runs import read_checkpoint
-from mmiformer.engine.speed import add_deploy
-from mmiformer.inference.predictor import OtherTask, Predictor
+from mmiformer.errors import UserError
+from mmiformer.inference.predictor import Predictor
 from mmiformer.inference.results import PARTS, Results
 from mmiformer.inference.sources import BrokenSource, Source, Video, check_folder, find_sources
 
@@ -58,16 +58,14 @@ def parse_args() -> Namespace:
 def prepare(args: Namespace) -> tuple[list[Source], Config, dict]:
     """What to predict, the config as the options change it, and the checkpoint."""
     if not 0 <= args.score_thr <= 1:
-        raise ValueError(f'--score-thr {args.score_thr} must lie between 0 and 1')
-    cfg = read_config(args.config)
-    for note in merge_options(cfg, args.cfg_options):
-        print(note, file=sys.stderr)
+        raise UserError(f'--score-thr {args.score_thr} must lie between 0 and 1')
+    cfg = open_config(args.config, options=args.cfg_options)
     args.out = out = check_folder(args.out, args.overwrite)
     sources = find_sources(args.inputs, leave_out=out)
     results = {(out / part).resolve() for part in PARTS}
     for source in sources:
         if results & set(source.path.resolve().parents):
-            raise ValueError(f'{source.path} lies among the results in --out {out}, which could replace it')
+            raise UserError(f'{source.path} lies among the results in --out {out}, which could replace it')
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     import_toolbox(cfg)
     return sources, cfg, checkpoint
@@ -110,20 +108,15 @@ def predict(predictor: Predictor, sources: list[Source], results: Results, score
     return skipped
 
 
+@command('what was predicted so far is in the folder of --out')
 def main() -> None:
     args = parse_args()
-    with plain_errors(*USER_ERRORS):
-        sources, cfg, checkpoint = prepare(args)
+    sources, cfg, checkpoint = prepare(args)
     info = dict(config=args.config, checkpoint=args.checkpoint, root=str(sources[0].root))
-    with plain_errors(ValueError):
-        predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device, args.deploy)
-        results = Results(args.out, predictor.classes, predictor.palette, cfg.default_scope == 'mmseg', info)
+    predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device, args.deploy)
     del checkpoint  # its optimizer may be twice the model
-    try:
-        with plain_errors(OSError, OtherTask), results:
-            skipped = predict(predictor, sources, results, args.score_thr)
-    except KeyboardInterrupt:
-        interrupted(f'what was predicted so far is in {args.out}')
+    with Results(args.out, predictor.classes, predictor.palette, cfg.default_scope == 'mmseg', info) as results:
+        skipped = predict(predictor, sources, results, args.score_thr)
     print(f'{len(sources) - len(skipped)} of {len(sources)} predicted; results are in {args.out}')
     if skipped:
         print(f'{len(skipped)} skipped: ' + ', '.join(str(source.path) for source in skipped), file=sys.stderr)

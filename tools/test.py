@@ -12,21 +12,15 @@ from mmengine.dist import is_main_process
 
 from mmiformer import checkpoint
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.cli import USER_ERRORS, interrupted, make_parser, plain_errors
-from mmiformer.engine.config import (
-    evaluators,
-    fit_workers,
-    import_toolbox,
-    merge_options,
-    read_config,
-    set_data_root,
-)
+from mmiformer.engine.cli import add_compile, add_deploy, command, make_parser
+from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config
 from mmiformer.engine.launch import join_processes
-from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
+from mmiformer.engine.notes import keep_notes
+from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import read_checkpoint, set_work_dir
-from mmiformer.engine.speed import NoFastForm, add_compile, add_deploy
+from mmiformer.errors import UserError
 from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_results, figures_by_class, keep_classes
-from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarise, write_json
+from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
 
 
 def parse_args() -> Namespace:
@@ -44,18 +38,14 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
-def prepare(args: Namespace) -> tuple[Config, dict, list[str]]:
-    """The config as the options change it, the checkpoint, and what the log should say."""
-    cfg = read_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    notes = merge_options(cfg, args.cfg_options)
-    fit_workers(cfg)
+def prepare(args: Namespace) -> tuple[Config, dict]:
+    """The config as the options change it, and the checkpoint."""
+    cfg = open_config(args.config, args.data_root, args.cfg_options)
     set_work_dir(cfg, args.work_dir, 'test')  # beside a training run of the same config, not over its records
     if args.out:
         args.out = args.out.expanduser()
         if args.out.suffix != '.json':
-            raise ValueError(f'--out {args.out}: the figures are written as JSON, so give a name that ends in .json')
+            raise UserError(f'--out {args.out}: the figures are written as JSON, so give a name that ends in .json')
         args.out.parent.mkdir(parents=True, exist_ok=True)
     tested = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     cfg.load_from, cfg.resume = str(args.checkpoint), False
@@ -66,32 +56,17 @@ def prepare(args: Namespace) -> tuple[Config, dict, list[str]]:
     if args.dump:
         dump_results(cfg, args.dump)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
-    notes += join_processes(cfg, args.launcher, args.local_rank)
-    return cfg, tested, notes
-
-
-def test(args: Namespace) -> None:
-    """Prepare, run and report."""
-    with plain_errors(*USER_ERRORS):
-        cfg, tested, notes = prepare(args)
-    runner = WholeRunner.from_cfg(cfg)
-    runner.whole = tested
-    runner.deploy, runner.compile = args.deploy, args.compile
-    for note in notes:
-        runner.logger.warning(note)
-    with plain_errors(CheckpointMismatch, NoFastForm):
-        metrics = runner.test()
-    if is_main_process():
-        report(args, cfg, runner, metrics)
+    join_processes(cfg, args.launcher, args.local_rank)
+    return cfg, tested
 
 
 def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> None:
     """Print the table, and write it where asked."""
-    coco = [m for m in evaluators(cfg, TEST) if m['type'] in COCO_METRICS and not m.get('format_only')]
+    coco = [m for m in evaluators(cfg, TEST) if kind(m) in COCO_METRICS and not m.get('format_only')]
     if coco and not metrics:
         runner.logger.warning('There is no detection in any image, so every AP is 0.')
         metrics = nothing_detected(coco[0]['metric'])
-    summary = summarise(metrics)
+    summary = summarize(metrics)
     content = dict(config=args.config, checkpoint=str(args.checkpoint), images=len(runner.test_dataloader.dataset))
     content['figures'] = summary
     print(f'\n{args.checkpoint} on {content["images"]} images')
@@ -106,12 +81,15 @@ def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> 
         print(f'results are in {args.dump}')
 
 
+@command('nothing was measured')
 def main() -> None:
     args = parse_args()
-    try:
-        test(args)
-    except KeyboardInterrupt:
-        interrupted('nothing was measured')
+    keep_notes()
+    cfg, tested = prepare(args)
+    runner = WholeRunner(cfg, tested, args.deploy, args.compile)
+    metrics = runner.test()
+    if is_main_process():
+        report(args, cfg, runner, metrics)
 
 
 if __name__ == '__main__':

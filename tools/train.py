@@ -4,20 +4,21 @@ python tools/train.py configs/mask_rcnn/iformer_m_1x.py
 python tools/train.py configs/sem_fpn/iformer_m_40k.py --data-root /data/ADEChallengeData2016 --resume
 """
 
+import logging
 from argparse import Namespace
 
 from mmengine.config import Config
 
 from mmiformer import checkpoint
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.cli import USER_ERRORS, interrupted, make_parser, plain_errors
-from mmiformer.engine.config import fit_workers, import_toolbox, merge_options, read_config, set_data_root
-from mmiformer.engine.hooks import ValidationPictures, use_tensorboard
-from mmiformer.engine.launch import join_processes
-from mmiformer.engine.recipe import check_batch, check_resumed, pretrained_file, scale_lr, start_from_random, use_amp
-from mmiformer.engine.runner import CheckpointMismatch, WholeRunner
-from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_seed
-from mmiformer.engine.speed import NoFastForm, add_compile, speed_up
+from mmiformer.engine import recipe
+from mmiformer.engine.cli import add_compile, command, make_parser
+from mmiformer.engine.config import import_toolbox, open_config
+from mmiformer.engine.notes import keep_notes
+from mmiformer.engine.runner import WholeRunner
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_run
+
+logger = logging.getLogger('mmiformer.train')
 
 
 def parse_args() -> Namespace:
@@ -41,68 +42,51 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
-def prepare(args: Namespace) -> tuple[Config, dict | None, list[str]]:
-    """The config as the options change it, the checkpoint to resume, and what the log should say."""
-    cfg = read_config(args.config)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    notes = merge_options(cfg, args.cfg_options)
-    fit_workers(cfg)
+def change_recipe(cfg: Config, args: Namespace) -> None:
+    """Change a config as the options say, in place."""
     if args.no_pretrained:
-        notes.append(start_from_random(cfg))
+        recipe.start_from_random(cfg)
     if args.amp:
-        use_amp(cfg)
+        recipe.use_amp(cfg)
     if args.auto_scale_lr:
-        scale_lr(cfg)
+        recipe.scale_lr(cfg)
     if args.tensorboard:
-        use_tensorboard(cfg)
-    if args.vis < 0:
-        raise ValueError(f'--vis {args.vis} must not be negative')
+        recipe.use_tensorboard(cfg)
+    recipe.draw_validation(cfg, args.vis)
+    if args.trust_checkpoint:
+        recipe.trust_pretrained(cfg)
 
+
+def prepare(args: Namespace) -> tuple[Config, dict | None]:
+    """The config as the options change it, and the checkpoint to resume; nothing is written yet."""
+    cfg = open_config(args.config, args.data_root, args.cfg_options)
+    change_recipe(cfg, args)
     work_dir = set_work_dir(cfg, args.work_dir)
     resumed, source = None, find_checkpoint(args.resume, work_dir)
     if source:
         resumed = read_checkpoint(source, args.trust_checkpoint)
-        check_resumed(cfg, resumed)
+        recipe.check_resumed(cfg, resumed)
         cfg.load_from, cfg.resume = str(source), True
     elif args.resume:
-        notes.append(f'--resume: {work_dir} has no checkpoint yet, so this run starts from the beginning.')
+        logger.warning(f'--resume: {work_dir} has no checkpoint yet, so this run starts from the beginning.')
 
     import_toolbox(cfg)
     for loader in ('train_dataloader', 'val_dataloader'):
         if cfg.get(loader):
             check_dataset(cfg[loader].dataset)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
-    notes += join_processes(cfg, args.launcher, args.local_rank)
-    settle_seed(cfg, args.seed, resumed)
-    if not resumed and (pretrained := pretrained_file(cfg)):
+    settle_run(cfg, args.launcher, args.local_rank, args.seed, resumed)
+    if not resumed and (pretrained := recipe.pretrained_file(cfg)):
         checkpoint.locate(pretrained)  # before the data is read
-    notes.append(check_batch(cfg))
-    return cfg, resumed, [note for note in notes if note]
+    return cfg, resumed
 
 
-def train(args: Namespace) -> None:
-    """Prepare and run."""
-    with plain_errors(*USER_ERRORS):
-        cfg, resumed, notes = prepare(args)
-    runner = WholeRunner.from_cfg(cfg)
-    runner.whole = resumed
-    with plain_errors(NoFastForm):
-        speed_up(runner.model, compile=args.compile)
-    if args.vis:
-        runner.register_hook(ValidationPictures(args.vis))
-    for note in notes:
-        runner.logger.warning(note)
-    with plain_errors(CheckpointMismatch):
-        runner.train()
-
-
+@command('the same command with --resume goes on from the last checkpoint, if there is one')
 def main() -> None:
     args = parse_args()
-    try:
-        train(args)
-    except KeyboardInterrupt:
-        interrupted('the same command with --resume goes on from the last checkpoint, if there is one')
+    keep_notes()
+    cfg, resumed = prepare(args)
+    WholeRunner(cfg, resumed, compile=args.compile).train()
 
 
 if __name__ == '__main__':

@@ -2,21 +2,35 @@
 
 import functools
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentError, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from mmengine.config import DictAction
+
 from ..errors import UserError
-from .config import KeyValues
 from .launch import LAUNCHERS, tell_torchrun
 from .notes import log_traceback, print_notes
+
+
+class KeyValues(DictAction):
+    """argparse action for `KEY=VALUE ...`: MMEngine's, with an error message where it has a traceback."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for pair in values:
+            if '=' not in pair:
+                raise ArgumentError(self, f'{pair!r} is not KEY=VALUE, such as train_dataloader.batch_size=4')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # brackets that do not match
+            raise ArgumentError(self, str(error)) from error
 
 
 def add_data_root(parser: ArgumentParser) -> None:
     """Add `--data-root`."""
     parser.add_argument(
-        '--data-root', metavar='DIR', help='where the data is; stronger than the variables COCO_ROOT and ADE_ROOT'
+        '--data-root', metavar='DIR', help='the data set; takes precedence over the variables COCO_ROOT and ADE_ROOT'
     )
 
 
@@ -36,7 +50,21 @@ def add_trust(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='unpickle whatever a checkpoint holds; a checkpoint of a stranger can then run any code here',
+        help='unpickle anything that a checkpoint holds, which can run any code: only for files whose maker you trust',
+    )
+
+
+def add_compile(parser: ArgumentParser) -> None:
+    """Add `--compile`."""
+    parser.add_argument(
+        '--compile', action='store_true', help='let torch compile the backbone; takes minutes before the first image'
+    )
+
+
+def add_deploy(parser: ArgumentParser) -> None:
+    """Add `--deploy`."""
+    parser.add_argument(
+        '--deploy', action='store_true', help="the backbone's deploy form: the same results to rounding, in less time"
     )
 
 

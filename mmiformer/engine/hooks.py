@@ -1,30 +1,17 @@
-"""What a training run shows: scalars in TensorBoard, annotated validation pictures."""
+"""Hooks for any toolbox's configs."""
 
 import mmcv
-from mmengine.config import Config
 from mmengine.hooks import Hook
 
-
-def use_tensorboard(cfg: Config) -> None:
-    """Also write scalars and pictures for TensorBoard, in place.
-
-    Raises:
-        ImportError: The package tensorboard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'--tensorboard needs the package tensorboard ({error}): pip install tensorboard') from error
-    backends = cfg.visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
-    if all(backend['type'] != 'TensorboardVisBackend' for backend in backends):
-        cfg.visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+from ..registry import HOOKS
 
 
+@HOOKS.register_module()
 class ValidationPictures(Hook):
     """Draw ground truth and prediction of the same few validation images, spread evenly, at each evaluation.
 
-    The toolboxes' own hooks draw every n-th image, counted from the iteration of the training, so that their number
-    grows with the data set and the images change.
+    The toolboxes' own hooks draw every n-th image, counted from the iteration of the training: more pictures for a
+    larger data set, and others each time.
 
     Args:
         number: How many pictures to draw.

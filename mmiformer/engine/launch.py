@@ -1,8 +1,8 @@
 """Joining the processes of a run, and what several of them need where there is no GPU."""
 
 import json
+import logging
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from time import time
@@ -13,7 +13,12 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
-# What starts the processes -> variables in which each reads its number, how many there are, its number on its machine.
+from ..errors import UserError
+from .config import nodes
+
+logger = logging.getLogger(__name__)
+
+# What starts the processes -> variables that hold a process's rank, how many processes there are, and its local rank.
 LAUNCHERS = {
     'none': (),
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
@@ -22,36 +27,32 @@ LAUNCHERS = {
 }
 
 
-def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> list[str]:
-    """Join this process with the others that `launcher` started, before the Runner would.
+def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> None:
+    """Join this process with the others that `launcher` started.
 
-    So that the number of processes is known, and one seed can be settled among them, before anything is built.
+    The Runner would do so itself, but too late: :func:`~mmiformer.engine.runs.settle_run` tells why.
 
     Args:
         cfg: The config; its `launcher` is set, and without a GPU what :func:`fit_to_cpu` changes.
         launcher: One of `LAUNCHERS`; 'none' for a single process.
-        local_rank: This process's number on its machine, where the launcher does not set `LOCAL_RANK`.
-
-    Returns:
-        What was changed in the config that its user should know.
+        local_rank: This process's local rank, where the launcher does not set `LOCAL_RANK`.
 
     Raises:
-        ValueError: `launcher` did not start this process, or it finds no GPU of its own.
-        ConnectionError: It could not join the others.
+        UserError: `launcher` did not start this process, or it finds no GPU of its own, or cannot join the others.
     """
     cfg.launcher = launcher
     if launcher == 'pytorch':
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
     local_rank = _read_local_rank(launcher)
     if launcher == 'none' or is_distributed():
-        return []
+        return
     os.environ['LOCAL_RANK'] = str(local_rank)  # the Runner reads it, and not every launcher sets it
     dist_cfg = {'backend': 'nccl', **cfg.get('env_cfg', {}).get('dist_cfg', {})}
     on_cpu = get_device() == 'cpu'
     if on_cpu:
         _check_cpu(launcher, dist_cfg['backend'])
     elif torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f'process {local_rank} of this machine (from 0) has no GPU: torch finds {torch.cuda.device_count()}, with '
             f'CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "")!r}. Start one process for each GPU'
         )
@@ -64,54 +65,52 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
             init_dist(launcher, **dist_cfg)
     except RuntimeError as error:
         where = ':'.join(os.environ.get(name, '?') for name in ('MASTER_ADDR', 'MASTER_PORT'))
-        raise ConnectionError(
+        raise UserError(
             f'this process could not join the others at {where}: {str(error).splitlines()[0]}. '
             'On every machine MASTER_ADDR must be the address of the first one, and PORT the same port, free there'
         ) from error
-    return fit_to_cpu(cfg) if on_cpu else []
+    if on_cpu:
+        fit_to_cpu(cfg)
 
 
 def _read_local_rank(launcher: str) -> int:
-    """This process's number on its machine, from 0, as the launcher tells it."""
+    """This process's local rank, from the launcher's variable."""
     if launcher == 'none':
         if int(os.environ.get('WORLD_SIZE', 1)) > 1:
-            raise ValueError(
+            raise UserError(
                 f'this is one of {os.environ["WORLD_SIZE"]} processes (WORLD_SIZE), each of which would do the whole '
                 'work alone: add --launcher pytorch, as tools/dist_train.sh does'
             )
         return 0
     missing = [name for name in LAUNCHERS[launcher] if name not in os.environ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f'--launcher {launcher} did not start this process: {", ".join(missing)} not set. '
-            'Use tools/dist_*.sh or tools/slurm_*.sh, which give this option themselves'
+            'Use tools/dist_*.sh or tools/slurm_*.sh, which set this option themselves'
         )
     return int(os.environ[LAUNCHERS[launcher][2]])
 
 
 def _check_cpu(launcher: str, backend: str) -> None:
-    """See that several processes on the CPU are meant, and can be started so."""
+    """Check that several processes on the CPU are meant, and that the launcher can start them."""
     if launcher != 'pytorch':
-        raise ValueError(f'--launcher {launcher} needs GPUs, and torch finds none; on the CPU use tools/dist_train.sh')
+        raise UserError(f'--launcher {launcher} needs GPUs, and torch finds none; on the CPU use tools/dist_train.sh')
     built_for_gpu = torch.version.cuda or torch.version.hip
     if built_for_gpu and backend != 'gloo':
-        raise ValueError(
+        raise UserError(
             'torch finds no GPU, with '
             f'CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "")!r}. If several processes on the CPU '
             'are meant, add --cfg-options env_cfg.dist_cfg.backend=gloo'
         )
 
 
-def fit_to_cpu(cfg: Config) -> list[str]:
+def fit_to_cpu(cfg: Config) -> None:
     """Make a config run in several processes on the CPU, in place.
 
     MMEngine gives DistributedDataParallel a GPU, and torch has no SyncBN for the CPU.
 
     Args:
         cfg: The config; its `model_wrapper_cfg` and the norm layers of its `model` change.
-
-    Returns:
-        What its user should know.
     """
     cfg.env_cfg = {**cfg.get('env_cfg', {})}
     cfg.env_cfg.dist_cfg = {**cfg.env_cfg.get('dist_cfg', {}), 'backend': 'gloo'}
@@ -122,29 +121,15 @@ def fit_to_cpu(cfg: Config) -> list[str]:
     )
     cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
     cfg.pop('sync_bn', None)
-    synced = [node for node in _nodes(cfg.model) if node.get('type') in ('SyncBN', 'MMSyncBN')]
+    synced = [node for node in nodes(cfg.model) if node.get('type') in ('SyncBN', 'MMSyncBN')]
     for node in synced:
         node['type'] = 'BN'
-    if not synced:
-        return []
-    return ['SyncBN does not run on the CPU: it became BN, which norms the images of each process alone.']
-
-
-def _nodes(config: object) -> Iterator[dict]:
-    """The dict `config` and all dicts in it."""
-    if isinstance(config, dict):
-        yield config
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for item in config:
-            yield from _nodes(item)
+    if synced:
+        logger.warning('SyncBN does not run on the CPU: it became BN, which normalizes within each process.')
 
 
 def tell_torchrun(reason: str) -> None:
-    """Leave the reason for which this process ends where torchrun's summary, the end of its output, takes it from.
-
-    Does nothing in a process that torchrun did not start.
-    """
+    """Write the reason this process ends to where torchrun takes its summary from; without torchrun, do nothing."""
     if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
         # The format of torch's own ErrorHandler, which would write a traceback.
         Path(file).write_text(

@@ -1,36 +1,49 @@
 """Changes of a training recipe that the command line offers, and the check that a run is the recipe."""
 
 import ast
+import logging
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
+from ..errors import UserError
+from .config import nodes
 
-def start_from_random(cfg: Config) -> str:
+logger = logging.getLogger(__name__)
+
+
+def start_from_random(cfg: Config) -> None:
     """Let the backbone start from random weights, in place.
 
-    Its batch norms must then train: with the frozen statistics of random weights all images look alike.
-
-    Returns:
-        What was changed.
+    Its batch norms must then train: with the frozen statistics of random weights, all images look alike.
 
     Raises:
-        ValueError: The config's model has no `backbone`.
+        UserError: The config's model has no `backbone`.
     """
     backbone = cfg.model.get('backbone')
     if backbone is None:
-        raise ValueError(f'--no-pretrained: the model of {cfg.filename} has no `backbone`')
+        raise UserError(f'--no-pretrained: the model of {cfg.filename} has no `backbone`')
     cfg.model.pop('pretrained', None)
     backbone.init_cfg = None
     for key, off in (('norm_eval', False), ('frozen_stages', -1)):
         if key in backbone:
             backbone[key] = off
-    return (
+    logger.warning(
         '--no-pretrained: the backbone starts from random weights, and its batch norms train (norm_eval=False), '
         'since frozen statistics of random weights make all images look alike. This is not the released recipe.'
     )
+
+
+def trust_pretrained(cfg: Config) -> None:
+    """Let the project's networks unpickle anything that the files of their `init_cfg` hold, in place."""
+    for node in nodes(cfg.model):
+        if str(node.get('type')).startswith('mmiformer.'):
+            inits = node.get('init_cfg') or []
+            for init in inits if isinstance(inits, (list, tuple)) else [inits]:
+                if init.get('type') == 'Pretrained':
+                    init['trust'] = True
 
 
 def pretrained_file(cfg: Config) -> str | None:
@@ -43,19 +56,19 @@ def pretrained_file(cfg: Config) -> str | None:
 
 
 def check_resumed(cfg: Config, checkpoint: dict) -> None:
-    """See that a run goes on with the batch norms it began with, since `--no-pretrained` is easily left out.
+    """Check that a run goes on with the batch norms it began with, since `--no-pretrained` is easily left out.
 
     Args:
         cfg: The config, with the options of the command line.
         checkpoint: The checkpoint to resume from, which records the config it was trained with.
 
     Raises:
-        ValueError: The batch norms of the backbone trained before and would be frozen now, or the other way round.
+        UserError: The batch norms of the backbone trained before and would be frozen now, or the other way round.
     """
     before = recorded_model(checkpoint).get('backbone', {})
     now = cfg.model.get('backbone', {})
     if before and bool(before.get('norm_eval')) != bool(now.get('norm_eval')):
-        raise ValueError(
+        raise UserError(
             f'--resume: the run began with norm_eval={before.get("norm_eval", False)} in its backbone and would go on '
             f'with norm_eval={now.get("norm_eval", False)}. '
             'Give --no-pretrained again if it began with it, else leave it out'
@@ -89,19 +102,46 @@ def _read_literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
+def use_tensorboard(cfg: Config) -> None:
+    """Also write scalars and pictures for TensorBoard, in place.
+
+    Raises:
+        UserError: The package tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'--tensorboard needs the package tensorboard ({error}): pip install tensorboard') from error
+    backends = cfg.visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+    if all(backend['type'] != 'TensorboardVisBackend' for backend in backends):
+        cfg.visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+
+
+def draw_validation(cfg: Config, number: int) -> None:
+    """Draw some validation images at each evaluation, in place.
+
+    Raises:
+        UserError: The number is negative.
+    """
+    if number < 0:
+        raise UserError(f'--vis {number} must not be negative')
+    if number:
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmiformer.ValidationPictures', number=number)]
+
+
 def use_amp(cfg: Config) -> None:
     """Train with automatic mixed precision, in place.
 
     Raises:
-        ValueError: The config has an optimizer wrapper of its own, or there is no GPU, which MMEngine's needs.
+        UserError: The config has an optimizer wrapper of its own, or there is no GPU, which MMEngine's needs.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind == 'AmpOptimWrapper':
         return
     if kind != 'OptimWrapper':
-        raise ValueError(f"--amp goes with optim_wrapper.type='OptimWrapper', not {kind!r}")
+        raise UserError(f"--amp goes with optim_wrapper.type='OptimWrapper', not {kind!r}")
     if not torch.cuda.is_available():
-        raise ValueError("--amp needs a GPU: MMEngine's AmpOptimWrapper does not train on the CPU. Leave it out here")
+        raise UserError("--amp needs a GPU: MMEngine's AmpOptimWrapper does not train on the CPU. Leave it out here")
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
 
@@ -110,31 +150,29 @@ def scale_lr(cfg: Config) -> None:
     """Scale the learning rate by the real batch over the recipe's, in place.
 
     Raises:
-        ValueError: The config does not say its recipe's batch, or accumulates gradients, which MMEngine does not count.
+        UserError: The config does not say its recipe's batch, or accumulates gradients, which MMEngine does not count.
     """
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise ValueError(f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size')
+        raise UserError(f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size')
     if cfg.optim_wrapper.get('accumulative_counts', 1) != 1:
-        raise ValueError(
+        raise UserError(
             '--auto-scale-lr: MMEngine does not count accumulated gradients (optim_wrapper.accumulative_counts) as '
             'part of the batch. Set optim_wrapper.optimizer.lr yourself'
         )
     cfg.auto_scale_lr.enable = True
 
 
-def check_batch(cfg: Config) -> str | None:
-    """What to say if the batch is not the recipe's and the learning rate does not follow it.
+def check_batch(cfg: Config) -> None:
+    """Warn if the batch is not the recipe's and the learning rate does not follow it.
 
-    Call it when the processes have been started, so that their number is known.
+    Call it when the processes have been joined, so that their number is known.
     """
     recipe = cfg.get('auto_scale_lr', {})
     base, processes = recipe.get('base_batch_size'), get_world_size()
-    steps = cfg.optim_wrapper.get('accumulative_counts', 1)
-    batch = processes * cfg.train_dataloader.get('batch_size', 1) * steps
-    if base is None or batch == base or recipe.get('enable'):
-        return None
-    return (
-        f'The learning rate is for a batch of {base}, and this run has {batch} ({processes} processes x '
-        f'{batch // processes}): results will fall short of the published ones. '
-        f'--auto-scale-lr scales it by {batch}/{base}.'
-    )
+    batch = processes * cfg.train_dataloader.get('batch_size', 1) * cfg.optim_wrapper.get('accumulative_counts', 1)
+    if base is not None and batch != base and not recipe.get('enable'):
+        logger.warning(
+            f'The learning rate is for a batch of {base}, and this run has {batch} ({processes} processes x '
+            f'{batch // processes}): results will fall short of the published ones. '
+            f'Pass --auto-scale-lr to scale it by {batch}/{base}.'
+        )

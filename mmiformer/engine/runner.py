@@ -1,17 +1,21 @@
 """MMEngine's Runner, except that a checkpoint that is to be tested or resumed is loaded whole or not at all."""
 
-from collections.abc import Iterable
+import copy
+import functools
+from collections.abc import Callable
 
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from .speed import speed_up
-
-
-class CheckpointMismatch(ValueError):
-    """A checkpoint does not hold the model's weights."""
+from ..errors import UserError, few
+from ..models.compiling import compile_backbones
+from ..models.deploy import switch_to_deploy
+from .building import building
+from .config import RUNNER_ARGUMENTS
+from .notes import log_notes
 
 
 def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
@@ -23,7 +27,7 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         source: Where it comes from, for the error.
 
     Raises:
-        CheckpointMismatch: A key of the model is missing, or the model has no place for one, or shapes differ.
+        UserError: A key of the model is missing, or the model has no place for one, or shapes differ.
     """
     state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     try:
@@ -31,51 +35,105 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
     except (RuntimeError, ValueError) as error:  # shapes, or weights of a backbone that are not its own
         lines = [line.strip() for line in str(error).splitlines()]
         reason = ' '.join(lines[:4]) + (f' ... and {len(lines) - 4} more' if lines[4:] else '')
-        raise CheckpointMismatch(f'{source} does not fit the model of this config: {reason}') from error
-    # Batch counters are no weights, and old checkpoints have none.
+        raise UserError(f'{source} does not fit the model of this config: {reason}') from error
+    # Batch counters are not weights, and old checkpoints have none.
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     faults = [
-        f'{len(keys)} keys {what}: {_first(keys)}'
+        f'{len(keys)} keys {what}: {few(keys)}'
         for keys, what in ((missing, 'of the model are missing'), (unexpected, 'have no place in the model'))
         if keys
     ]
     if faults:
-        raise CheckpointMismatch(
+        raise UserError(
             f'{source} does not fit the model of this config ({type(model).__name__}). {"; ".join(faults)}. '
             'Was it trained with another config?'
         )
 
 
-def _first(keys: Iterable[str], number: int = 4) -> str:
-    keys = list(keys)
-    return ', '.join(keys[:number]) + (', ...' if keys[number:] else '')
+def speed_up(model: nn.Module, deploy: bool = False, compile: bool = False) -> None:
+    """Bring the backbone into a faster form, in place; for the deploy form its weights must have been loaded.
+
+    Args:
+        model: A detector or segmentor.
+        deploy: Whether into its deploy form.
+        compile: Whether torch is to compile it.
+
+    Raises:
+        UserError: The model has no backbone with that form, or one whose norms cannot be folded.
+    """
+    try:
+        if deploy and not switch_to_deploy(model):
+            raise ValueError('no module of the model has a switch_to_deploy()')
+    except ValueError as error:
+        raise UserError(f'--deploy: {error}') from error
+    if compile and not compile_backbones(model):
+        raise UserError('--compile: the model has no IFormer, whose parts could be compiled')
+
+
+def _naming(method: Callable, *keys: str) -> Callable:
+    """A method of Runner whose errors name the part of the config that it builds."""
+
+    @functools.wraps(method)
+    def build(self, *args, **kwargs):
+        with building(self.cfg, *keys):
+            return method(self, *args, **kwargs)
+
+    return build
 
 
 class WholeRunner(Runner):
-    """MMEngine's Runner; :attr:`whole`, if set, is a checkpoint that was read before, and is loaded strictly.
+    """MMEngine's Runner for a config, with strict loading and errors that name the config's keys.
 
-    `cfg.load_from` without it starts from weights for another task, as ever: what does not fit is left aside. Then
-    :attr:`deploy` and :attr:`compile` bring the backbone into a faster form.
+    `cfg.load_from` without `checkpoint` starts from weights for another task, as ever: what does not fit is left out.
+
+    Args:
+        cfg: The config; it is not changed.
+        checkpoint: The content of `cfg.load_from`, to be tested or resumed from, which must fit.
+        deploy: Whether the backbone takes its deploy form when the checkpoint has been loaded.
+        compile: Whether torch is to compile the backbone.
+
+    Raises:
+        UserError: Something that the config names cannot be built.
     """
 
-    whole: dict | None = None
-    deploy: bool = False
-    compile: bool = False
+    def __init__(self, cfg: Config, checkpoint: dict | None = None, deploy: bool = False, compile: bool = False):
+        self._checkpoint, self._deploy, self._compile = checkpoint, deploy, compile
+        cfg = copy.deepcopy(cfg)
+        super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
+        if not deploy:
+            speed_up(self.model, compile=compile)
+
+    build_log_processor = _naming(Runner.build_log_processor, 'log_processor')
+    build_visualizer = _naming(Runner.build_visualizer, 'visualizer')
+    build_model = _naming(Runner.build_model, 'model')
+    build_optim_wrapper = _naming(Runner.build_optim_wrapper, 'optim_wrapper')
+    build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
+    build_train_loop = _naming(Runner.build_train_loop, 'train_dataloader', 'train_cfg')
+    build_val_loop = _naming(Runner.build_val_loop, 'val_dataloader', 'val_evaluator', 'val_cfg')
+    build_test_loop = _naming(Runner.build_test_loop, 'test_dataloader', 'test_evaluator', 'test_cfg')
+    register_hooks = _naming(Runner.register_hooks, 'custom_hooks', 'default_hooks')
+
+    def build_logger(self, *args, **kwargs):
+        logger = super().build_logger(*args, **kwargs)
+        log_notes(logger)
+        return logger
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
-        if self.whole is None:
+        if self._checkpoint is None:
             return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
-        if self.deploy:  # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages
+        if self._deploy:  # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
-        self.call_hook('after_load_checkpoint', checkpoint=self.whole)
+        self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_whole(model, self.whole['state_dict'], filename)
-        speed_up(model, self.deploy, self.compile)
+        load_whole(model, self._checkpoint['state_dict'], filename)
+        if self._deploy:
+            speed_up(model, deploy=True, compile=self._compile)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}: all keys match.')
-        return self.whole
+        return self._checkpoint
 
     def _init_model_weights(self):
         # A resumed run's weights all come from its checkpoint: pretrained ones need not be there any more.
         if not self._resume:
-            super()._init_model_weights()
+            with building(self.cfg, 'model'):
+                super()._init_model_weights()

@@ -6,6 +6,9 @@ from mmengine.config import Config
 from mmengine.dist import sync_random_seed
 
 from ..checkpoint import load, locate
+from ..errors import MissingFile, UserError, few
+from .launch import join_processes
+from .recipe import check_batch
 
 
 def set_work_dir(cfg: Config, asked: str | None, *below: str) -> Path:
@@ -17,14 +20,14 @@ def set_work_dir(cfg: Config, asked: str | None, *below: str) -> Path:
         below: Subdirectories that are appended to a directory that was not asked for.
 
     Raises:
-        NotADirectoryError: Something else has that name.
+        UserError: Something else has that name.
     """
     if asked:
         work_dir = Path(asked).expanduser()
     else:
         work_dir = Path(cfg.get('work_dir') or Path('work_dirs', Path(cfg.filename).stem), *below)
     if work_dir.exists() and not work_dir.is_dir():
-        raise NotADirectoryError(f'work directory {work_dir} is a file')
+        raise UserError(f'work directory {work_dir} is a file')
     cfg.work_dir = str(work_dir)
     return work_dir
 
@@ -40,8 +43,8 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
         The file, or None where there is nothing to resume.
 
     Raises:
-        FileNotFoundError: The checkpoint, or the one that `work_dir` names as its last, is not there.
-        FileExistsError: A new run would write over the checkpoints that are in `work_dir`; or they are to be resumed,
+        MissingFile: The checkpoint, or the one that `work_dir` names as its last, is not there.
+        UserError: A new run would write over the checkpoints that are in `work_dir`; or they are to be resumed,
             and it is not recorded which was written last, since the run was stopped while it wrote its first.
     """
     if resume not in (None, 'auto'):
@@ -53,18 +56,17 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
         for path in (work_dir / last.name, last):
             if path.is_file():
                 return path
-        raise FileNotFoundError(f'--resume: {record} names {last}, which is not there; name another with --resume PATH')
-    there = sorted(path.name for path in work_dir.glob('*.pth'))
-    if not there:
+        raise MissingFile(f'--resume: {record} names {last}, which is not there; name another with --resume PATH')
+    names = few(sorted(path.name for path in work_dir.glob('*.pth')))
+    if not names:
         return None
-    names = ', '.join(there[:3]) + (', ...' if there[3:] else '')
     if resume == 'auto':
-        raise FileExistsError(
+        raise UserError(
             f'--resume: {work_dir} holds {names}, but not the record `last_checkpoint` that is written after each. '
             'The run was stopped while it wrote its first checkpoint, so that may be cut off: '
             'remove it to start again, or name it with --resume PATH'
         )
-    raise FileExistsError(
+    raise UserError(
         f'{work_dir} holds the checkpoints of another run ({names}), which this one would write over. '
         'Continue that run with --resume, give another --work-dir, or remove them'
     )
@@ -78,21 +80,36 @@ def read_checkpoint(source: str | Path, trust: bool = False) -> dict:
         trust: As for `checkpoint.load`.
 
     Raises:
-        FileNotFoundError: It is not there.
-        ValueError: It cannot be read safely, or holds no whole model.
+        MissingFile: It is not there.
+        UserError: It cannot be read safely, or holds no whole model.
     """
     checkpoint = load(source, trust=trust)
     if 'state_dict' not in checkpoint:
-        raise ValueError(
-            f'{source} is no checkpoint of a detector or segmentor: it has no state_dict, but '
-            f"{_first_keys(checkpoint)}. Weights of a backbone belong into the config's model.backbone.init_cfg"
+        raise UserError(
+            f'{source} is no checkpoint of a detector or segmentor: it has no state_dict, but {few(checkpoint)}. '
+            "Weights of a backbone belong into the config's model.backbone.init_cfg"
         )
     return checkpoint
 
 
-def _first_keys(checkpoint: dict) -> str:
-    keys = list(map(str, checkpoint))
-    return ', '.join(keys[:4]) + (', ...' if keys[4:] else '')
+def settle_run(
+    cfg: Config, launcher: str, local_rank: int, seed: int | None = None, resumed: dict | None = None
+) -> None:
+    """Settle what the processes of a training have in common, in place, before anything is built.
+
+    The order matters. The processes join first: a random seed is one for all of them, and their number is part of the
+    batch that the recipe's learning rate is compared with.
+
+    Args:
+        cfg: The config.
+        launcher: As for :func:`~mmiformer.engine.launch.join_processes`.
+        local_rank: As for :func:`~mmiformer.engine.launch.join_processes`.
+        seed: The seed of the command line.
+        resumed: The checkpoint that the run resumes from.
+    """
+    join_processes(cfg, launcher, local_rank)
+    settle_seed(cfg, seed, resumed)
+    check_batch(cfg)
 
 
 def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None = None) -> int:
@@ -110,12 +127,12 @@ def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None =
         The seed.
 
     Raises:
-        ValueError: The seed asked for is not that of the run to be resumed.
+        UserError: The seed asked for is not that of the run to be resumed.
     """
     recorded = (checkpoint or {}).get('meta', {}).get('seed')
     if None not in (asked, recorded) and asked != recorded:
-        raise ValueError(
-            f'--seed {asked}: the run to be resumed has the seed {recorded}, on which the order of its samples hangs. '
+        raise UserError(
+            f'--seed {asked}: the run to be resumed has the seed {recorded}, which sets the order of its samples. '
             'Leave --seed out, or start a new run'
         )
     randomness = dict(cfg.get('randomness', {}))

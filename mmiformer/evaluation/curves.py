@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from ..errors import MissingFile
-from .tables import summarise
+from .tables import summarize
 
 Points = dict[int, float]  # by iteration
 
@@ -51,7 +51,7 @@ def read_curves(work_dir: Path) -> Curves:
         if 'loss' in scalars:
             loss[step] = scalars['loss']
             ends[scalars.get('epoch')] = step
-        for name, value in summarise(scalars).items():
+        for name, value in summarize(scalars).items():
             if name in _COLORS and value is not None:
                 # epoch-based training counts its evaluations in epochs
                 figures.setdefault(name, {})[ends.get(step, step)] = value

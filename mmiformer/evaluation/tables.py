@@ -1,9 +1,11 @@
-"""The end of an evaluation: one table, and the same as JSON."""
+"""The figures of an evaluation as one table, and as JSON."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from ..files import whole_file
 
 # Name in the table and in the JSON -> name in CocoMetric.
 COCO_COLUMNS = dict(AP='mAP', AP50='mAP_50', AP75='mAP_75', APs='mAP_s', APm='mAP_m', APl='mAP_l')
@@ -11,7 +13,7 @@ COCO_ROWS = dict(box='bbox', mask='segm')
 SEGMENTATION = ('mIoU', 'mAcc', 'aAcc')
 
 
-def summarise(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def summarize(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Name an evaluation's figures as papers do, in percent.
 
     Args:
@@ -45,7 +47,7 @@ def nothing_detected(kinds: Sequence[str]) -> dict[str, float]:
 
 
 def format_table(summary: Mapping[str, float | None]) -> str:
-    """Lay out :func:`summarise`'s figures: for COCO a row for boxes and one for masks, otherwise one row."""
+    """Lay out :func:`summarize`'s figures: for COCO a row for boxes and one for masks, otherwise one row."""
     columns = [c for c in COCO_COLUMNS if any(f'{row} {c}' in summary for row in COCO_ROWS)]
     rows = [
         [row, *(_show(summary.get(f'{row} {c}')) for c in columns)]
@@ -68,10 +70,9 @@ def format_classes(by_class: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def write_json(path: Path, content: Mapping) -> None:
-    """Write a report, with null for what is not a number; the file appears only when it is complete."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(_plain(content), indent=2) + '\n')
-    part.replace(path)
+    """Write a report, with null for what is not a number."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(_plain(content), indent=2) + '\n')
 
 
 def _plain(value):
@@ -86,10 +87,9 @@ def _show(value: float | None, digits: int = 1) -> str:
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for line in (header, *rows):
-        first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        lines.append('  '.join([first, *rest]).rstrip())
+    pads = [str.ljust] + [str.rjust] * (len(header) - 1)
+    lines = [
+        '  '.join(pad(cell, width) for pad, cell, width in zip(pads, line, widths, strict=True)).rstrip()
+        for line in (header, *rows)
+    ]
     return '\n'.join([lines[0], '-' * max(map(len, lines)), *lines[1:]])

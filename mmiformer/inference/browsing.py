@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
-from ..engine.config import datasets, fit_workers
+from ..engine.building import building
+from ..engine.config import datasets, kind
 from .painter import Painter
 
 SPLITS = ('train', 'val')
@@ -22,7 +23,7 @@ def annotate_before_resizing(cfg: Config, loader: str) -> None:
     """
     for dataset in datasets(cfg, (loader,)):
         pipeline = dataset.get('pipeline', [])
-        kinds = [str(transform['type']).split('.')[-1] for transform in pipeline]
+        kinds = [kind(transform) for transform in pipeline]
         if 'LoadImageFromFile' in kinds and 'LoadAnnotations' in kinds:
             annotations = pipeline.pop(kinds.index('LoadAnnotations'))
             pipeline.insert(kinds.index('LoadImageFromFile') + 1, annotations)
@@ -37,20 +38,20 @@ def draw_batches(cfg: Config, split: str, seed: int) -> Iterator[tuple[str, np.n
         seed: Of the dataloader's order and the augmentations.
 
     Yields:
-        The name of the image's file, without folder and ending, and the picture, (H, W, 3), BGR, uint8: padded as in
-        its batch, with the normalisation taken back.
+        The name of the image's file, without folder and suffix, and the picture, (H, W, 3), BGR, uint8: padded as in
+        its batch, without its normalization.
     """
     cfg = cfg.copy()
     loader = f'{split}_dataloader'
     init_default_scope(cfg.default_scope)
-    cfg[loader].num_workers = 0  # in this process the seed holds for the augmentations too
-    fit_workers(cfg)
+    cfg[loader].update(num_workers=0, persistent_workers=False)  # in this process the seed also sets the augmentations
     if split == 'val':
         annotate_before_resizing(cfg, loader)
     set_random_seed(seed)
-    batches = Runner.build_dataloader(cfg[loader], seed=seed)
     settings = cfg.model.get('data_preprocessor') or dict(type='BaseDataPreprocessor')
-    preprocessor = MODELS.build(settings)
+    with building(cfg, loader, 'model'):
+        batches = Runner.build_dataloader(cfg[loader], seed=seed)
+        preprocessor = MODELS.build(settings)
     painter = Painter(cfg.default_scope, *_names(batches.dataset.metainfo))
     for batch in batches:
         fed = preprocessor(batch, training=split == 'train')
@@ -60,7 +61,7 @@ def draw_batches(cfg: Config, split: str, seed: int) -> Iterator[tuple[str, np.n
 
 
 def to_image(fed: torch.Tensor, preprocessor: torch.nn.Module, rgb: bool) -> np.ndarray:
-    """Take the normalisation back.
+    """Undo the normalization.
 
     Args:
         fed: (3, H, W), as the network gets it.
@@ -77,7 +78,7 @@ def to_image(fed: torch.Tensor, preprocessor: torch.nn.Module, rgb: bool) -> np.
 
 
 def _names(meta: dict) -> tuple[list[str], list]:
-    """Classes and palette of a data set; colours are made up where it has none."""
+    """Classes and palette of a data set; colors are made up where it has none."""
     classes = meta['classes']
     palette = meta.get('palette') or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
     return list(classes), list(palette)

@@ -1,4 +1,4 @@
-"""Drawing predictions and annotations with the toolboxes' visualisers."""
+"""Drawing predictions and annotations with the toolboxes' visualizers."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
-Colour = Sequence[int]
+Color = Sequence[int]
 
 
 class Painter:
-    """Draws on images in BGR, as OpenCV reads and writes them, where the visualisers want and give RGB.
+    """Draws on images in BGR, as OpenCV reads and writes them, where the visualizers want and give RGB.
 
     Args:
         scope: The toolbox, 'mmdet' or 'mmseg'.
         classes: Names.
-        palette: A colour (R, G, B), 0 to 255, for each class.
+        palette: A color (R, G, B), 0 to 255, for each class.
     """
 
-    def __init__(self, scope: str, classes: Sequence[str], palette: Sequence[Colour]):
+    def __init__(self, scope: str, classes: Sequence[str], palette: Sequence[Color]):
         self.detects = scope == 'mmdet'
         # No backends: nothing is written or sent anywhere unless the tools do it.
         self.visualizer = (_detection_visualizer if self.detects else _segmentation_visualizer)()
-        # A tuple would be taken for one colour.
-        self.meta = dict(classes=list(classes), palette=[tuple(colour) for colour in palette])
+        # A tuple would be taken for one color.
+        self.meta = dict(classes=list(classes), palette=[tuple(color) for color in palette])
 
     def predictions(self, image: np.ndarray, sample: BaseDataElement, score_thr: float) -> np.ndarray:
         """Draw a prediction: boxes and masks from a score on, or the segmentation.
@@ -50,7 +50,7 @@ class Painter:
     def _draw(self, image: np.ndarray, sample: BaseDataElement, **options) -> np.ndarray:
         # Each time, since mmseg's inferencer changes it.
         self.visualizer.dataset_meta = self.meta
-        # mmdet jitters the colours of masks by NumPy's global generator: here the same from run to run.
+        # mmdet jitters the colors of masks by NumPy's global generator: here the same from run to run.
         state = np.random.get_state()
         np.random.seed(0)
         try:

@@ -12,10 +12,11 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image, UnidentifiedImageError
 
-from ..engine.config import datasets
-from ..engine.runner import load_whole
-from ..engine.speed import speed_up
-from .painter import Colour, Painter
+from ..engine.building import building
+from ..engine.config import datasets, kind
+from ..engine.runner import load_whole, speed_up
+from ..errors import UserError, few
+from .painter import Color, Painter
 from .sources import BrokenSource
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
@@ -23,45 +24,41 @@ INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
 HEADS = ('bbox_head', 'roi_head.bbox_head', 'roi_head.bbox_head.0', 'mask_head', 'decode_head')
 
 
-class OtherTask(ValueError):
-    """The model predicts neither instances nor a semantic segmentation."""
-
-
-def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[Colour]]:
-    """The names and colours of a model's classes: those that its checkpoint records, else those of the config's data.
+def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[Color]]:
+    """The names and colors of a model's classes: those that its checkpoint records, else those of the config's data.
 
     The data itself need not be on this machine.
 
     Returns:
         names: One for each class.
-        palette: A colour (R, G, B), 0 to 255, for each class.
+        palette: A color (R, G, B), 0 to 255, for each class.
 
     Raises:
-        ValueError: Neither the checkpoint nor the config names classes.
+        UserError: Neither the checkpoint nor the config names classes.
     """
     meta = {key.lower(): value for key, value in (checkpoint.get('meta') or {}).items()}
     recorded = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
     dataset = next(datasets(cfg, ('test_dataloader', 'val_dataloader', 'train_dataloader')), {})
-    kind = dataset.get('type')
-    if isinstance(kind, str):
+    data_set = dataset.get('type')
+    if isinstance(data_set, str):
         with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
-            kind = registry.get(kind)
-    known = getattr(kind, 'METAINFO', {})
-    configured = kind._load_metainfo(dataset.get('metainfo')) if kind else {}
+            data_set = registry.get(data_set)
+    known = getattr(data_set, 'METAINFO', {})
+    configured = data_set._load_metainfo(dataset.get('metainfo')) if data_set else {}
 
     classes = recorded.get('classes') or configured.get('classes')
     if not classes:
-        raise ValueError(
+        raise UserError(
             'the classes have no names: the checkpoint records none, and the data sets of the config neither. '
             "Add metainfo=dict(classes=('...',)) to test_dataloader.dataset"
         )
     for source in (recorded, configured):
         if source.get('palette') and len(source['palette']) == len(classes):
             return list(classes), list(source['palette'])
-    # Some classes of a known data set keep their colours.
-    colours = dict(zip(known.get('classes', ()), known.get('palette', ()), strict=False))
+    # Some classes of a known data set keep their colors.
+    colors = dict(zip(known.get('classes', ()), known.get('palette', ()), strict=False))
     made_up = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
-    return list(classes), [colours.get(name, colour) for name, colour in zip(classes, made_up, strict=True)]
+    return list(classes), [colors.get(name, color) for name, color in zip(classes, made_up, strict=True)]
 
 
 class Predictor:
@@ -75,27 +72,26 @@ class Predictor:
         deploy: Whether the backbone takes its deploy form.
 
     Raises:
-        NoFastForm: It has none.
-        ValueError: The config has no test pipeline for images, the device is not there, or classes and model do not
-            fit.
-        CheckpointMismatch: The checkpoint is of another model.
+        UserError: The config has no test pipeline for images, the device is not there, or model, checkpoint and classes
+            do not fit each other.
     """
 
     def __init__(self, cfg: Config, checkpoint: dict, source: str, device: str, deploy: bool = False):
         cfg = cfg.copy()
         init_default_scope(cfg.default_scope)
         tested = next(datasets(cfg, ('test_dataloader',)), {})
-        load = [t for t in tested.get('pipeline', []) if str(t['type']).split('.')[-1] == 'LoadImageFromFile']
+        load = [t for t in tested.get('pipeline', []) if kind(t) == 'LoadImageFromFile']
         if not load:
-            raise ValueError(
-                f'config {cfg.filename}: test_dataloader.dataset.pipeline has no LoadImageFromFile, so there is no '
-                'telling how images are prepared for the model'
+            raise UserError(
+                f'config {cfg.filename}: test_dataloader.dataset.pipeline has no LoadImageFromFile, so it is '
+                'unknown how images are prepared for the model'
             )
         cfg.test_dataloader = dict(dataset=tested)
         self.classes, self.palette = classes_and_palette(cfg, checkpoint)
         self.painter = Painter(cfg.default_scope, self.classes, self.palette)
-        self._load = TRANSFORMS.build({**load[0], 'backend_args': None})  # images are on this machine
-        self._inferencer = _build_inferencer(cfg, checkpoint['state_dict'], source, device, self.painter, self.meta)
+        with building(cfg, 'model', 'test_dataloader'):
+            self._load = TRANSFORMS.build({**load[0], 'backend_args': None})  # images are on this machine
+            self._inferencer = _build_inferencer(cfg, checkpoint['state_dict'], source, device, self.painter, self.meta)
         self._check_heads()
         speed_up(self._inferencer.model, deploy)
 
@@ -109,9 +105,9 @@ class Predictor:
         for name in HEADS:
             number = getattr(modules.get(name), 'num_classes', None)
             if number is not None and number != len(self.classes):
-                raise ValueError(
+                raise UserError(
                     f'{name} of the model has num_classes={number}, but there are {len(self.classes)} names of classes '
-                    f"({', '.join(self.classes[:3])}, ...): the config's metainfo is not that of the training"
+                    f"({few(self.classes)}): the config's metainfo is not that of the training"
                 )
 
     def read(self, path: Path) -> np.ndarray:
@@ -121,20 +117,20 @@ class Predictor:
             (H, W, 3), BGR, 0 to 255.
 
         Raises:
-            BrokenSource: It is damaged, or no image.
+            BrokenSource: It is damaged, or not an image.
         """
         try:
-            # OpenCV fills what is missing of a JPEG that was cut off with grey, and says nothing.
+            # OpenCV silently fills what is missing of a JPEG that was cut off with gray.
             with Image.open(path) as file:
                 file.load()
         except UnidentifiedImageError:
             pass  # perhaps of a kind that only OpenCV reads
-        except Exception as error:  # decoders raise whatever they stumble upon
+        except Exception as error:  # decoders raise all kinds of errors
             raise BrokenSource(f'cannot be read: {error}') from error
         try:
             return self._load(dict(img_path=str(path)))['img']
         except (AssertionError, OSError, cv2.error) as error:
-            raise BrokenSource('cannot be read: it is no image, whatever its ending says') from error
+            raise BrokenSource('cannot be read: it is not an image') from error
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
@@ -148,7 +144,7 @@ class Predictor:
 
         Raises:
             BrokenSource: The image is too large for the memory.
-            OtherTask: The model predicts neither of the two.
+            UserError: The model predicts neither of the two.
         """
         batch = self._inferencer.collate_fn([self._inferencer.pipeline(image)])
         try:
@@ -161,7 +157,7 @@ class Predictor:
                 raise BrokenSource(f'is too large for the memory ({width} x {height}); scale it down first') from error
             raise
         if 'pred_instances' not in sample and 'pred_sem_seg' not in sample:
-            raise OtherTask(
+            raise UserError(
                 f'the model predicts {", ".join(sample.keys())}; what can be written is instances or a semantic '
                 'segmentation'
             )
@@ -169,10 +165,10 @@ class Predictor:
 
 
 def _build_inferencer(cfg: Config, state_dict: dict, source: str, device: str, painter: Painter, meta: dict):
-    """The toolbox's inferencer, except for how it gets weights, names of classes and a visualiser.
+    """The toolbox's inferencer, except for how it gets weights, names of classes and a visualizer.
 
-    Its own way would unpickle the checkpoint, let keys that do not fit pass, build the data set for its colours, and
-    open the visualiser's backends.
+    Its own way would unpickle the checkpoint, let keys that do not fit pass, build the data set for its colors, and
+    open the visualizer's backends.
     """
     scope = cfg.default_scope
 
@@ -190,5 +186,5 @@ def _build_inferencer(cfg: Config, state_dict: dict, source: str, device: str, p
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'--device {device}: {str(error).splitlines()[0]}') from error
+        raise UserError(f'--device {device}: {str(error).splitlines()[0]}') from error
     return Inferencer(cfg, device=device, scope=scope, show_progress=False)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,9 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
 
-from .painter import Colour
+from ..errors import UserError
+from ..files import whole_file
+from .painter import Color
 from .sources import Source
 
 # The subfolders of the results.
@@ -57,16 +60,16 @@ def to_coco(instances: InstanceData, ids: Sequence[int]) -> list[dict]:
     return found
 
 
-def write_label(path: Path, label: np.ndarray, palette: Sequence[Colour]) -> None:
+def write_label(path: Path, label: np.ndarray, palette: Sequence[Color]) -> None:
     """Write a label map as a PNG with a palette.
 
     Args:
         path: The file.
         label: (H, W), values 0 to 255.
-        palette: A colour (R, G, B) for each value.
+        palette: A color (R, G, B) for each value.
     """
     image = Image.fromarray(label.astype(np.uint8))
-    image.putpalette([channel for colour in palette for channel in colour])  # makes it mode P
+    image.putpalette([channel for color in palette for channel in color])  # makes it mode P
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 
@@ -78,19 +81,19 @@ class PredictionFile:
 
     Args:
         path: The file.
-        info: What it says on the run.
+        info: What it says about the run.
         categories: The classes.
     """
 
     def __init__(self, path: Path, info: Mapping, categories: Sequence[Mapping]):
-        self._path, self._part = path, path.with_name(f'{path.name}.part')
+        self._path, self._open = path, ExitStack()
         self._images: list[dict] = []
         self._annotations = 0
         self._head = f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(list(categories))},\n"annotations": ['
 
     def __enter__(self) -> 'PredictionFile':
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open('w')
+        part = self._open.enter_context(whole_file(self._path))
+        self._file = self._open.enter_context(part.open('w'))
         self._file.write(self._head)
         return self
 
@@ -105,9 +108,8 @@ class PredictionFile:
 
     def __exit__(self, *_) -> None:
         images = ',\n'.join(json.dumps(image) for image in self._images)
-        self._file.write(f'],\n"images": [\n{images}]}}\n')
-        self._file.close()
-        self._part.replace(self._path)
+        with self._open:
+            self._file.write(f'],\n"images": [\n{images}]}}\n')
 
 
 class Results:
@@ -118,22 +120,22 @@ class Results:
     Args:
         folder: The folder; it is made if need be.
         classes: Names.
-        palette: A colour (R, G, B) for each class.
+        palette: A color (R, G, B) for each class.
         segments: Whether label maps are to be written, not detections.
-        info: What the file says on the run.
+        info: What the file says about the run.
 
     Raises:
-        ValueError: There are more classes than the pixel values of a PNG with a palette.
+        UserError: There are more classes than the pixel values of a PNG with a palette.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Colour], segments: bool, info: Mapping):
+    def __init__(self, folder: Path, classes: Sequence[str], palette: Sequence[Color], segments: bool, info: Mapping):
         if segments and len(classes) > 256:
-            raise ValueError(f'a label PNG with a palette has 256 values, too few for {len(classes)} classes')
+            raise UserError(f'a label PNG with a palette has 256 values, too few for {len(classes)} classes')
         self.folder, self._palette = folder, palette
         self._ids = range(len(classes)) if segments else category_ids(classes)
         categories = [
-            dict(id=number, name=name, color=[int(channel) for channel in colour])
-            for number, name, colour in zip(self._ids, classes, palette, strict=True)
+            dict(id=number, name=name, color=[int(channel) for channel in color])
+            for number, name, color in zip(self._ids, classes, palette, strict=True)
         ]
         self._file = PredictionFile(folder / 'predictions.json', info, categories)
         self._videos: dict[Source, cv2.VideoWriter] = {}
@@ -190,7 +192,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, size)
         if not video.isOpened():
-            raise OSError(f'{path} cannot be written: this OpenCV writes no MP4')
+            raise OSError(f'{path} cannot be written: this OpenCV does not write MP4')
         return video
 
     def finish(self, source: Source) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..errors import MissingFile, UserError
+
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
 
@@ -25,7 +27,7 @@ class Source:
     Attributes:
         root: The deepest folder that holds all the sources of a run.
         file: The file, relative to `root`.
-        name: What its results are called, without their ending: unique in the run, with the subfolders of `file`.
+        name: What its results are called, without suffix: unique in the run, with the subfolders of `file`.
     """
 
     root: Path
@@ -42,16 +44,16 @@ class Source:
 
 
 def find_sources(given: Sequence[str], leave_out: Path | None = None) -> list[Source]:
-    """The images and videos that a command line means, each of them once.
+    """The images and videos that a command line names, each of them once.
 
     Args:
-        given: Files; folders, whose images and videos count at any depth; or glob patterns. Of folders and patterns
-            whatever is neither image nor video is left aside, and so is what lies in hidden folders.
-        leave_out: A folder that is not looked into when others are: that of the results.
+        given: Files; folders, with their images and videos at any depth; or glob patterns. Other files in folders and
+            patterns are ignored, and so are hidden folders.
+        leave_out: A folder to skip, that of the results.
 
     Raises:
-        FileNotFoundError: There is no such file or folder, or no image and no video in it.
-        ValueError: A file is neither image nor video, by its ending.
+        MissingFile: There is no such file or folder, or no image and no video in it.
+        UserError: A file is neither image nor video, by its suffix.
     """
     files: dict[Path, None] = {}  # a set that keeps the order
     for item in given:
@@ -65,8 +67,8 @@ def _expand(item: str, leave_out: Path | None) -> list[Path]:
     path = Path(os.path.abspath(os.path.expanduser(item)))
     if path.is_file():
         if not _is_known(path):
-            raise ValueError(
-                f'{item} is neither an image ({" ".join(IMAGES)}) nor a video ({" ".join(VIDEOS)}) by its ending'
+            raise UserError(
+                f'{item} is neither an image ({" ".join(IMAGES)}) nor a video ({" ".join(VIDEOS)}) by its suffix'
             )
         return [path]
     if path.is_dir():
@@ -76,9 +78,9 @@ def _expand(item: str, leave_out: Path | None) -> list[Path]:
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if _is_known(Path(name)))
         what = f'{item} matches'
     else:
-        raise FileNotFoundError(f'{item}: there is no such file or folder')
+        raise MissingFile(f'{item}: there is no such file or folder')
     if not found:
-        raise FileNotFoundError(f'{what} no image ({" ".join(IMAGES)}) and no video ({" ".join(VIDEOS)})')
+        raise MissingFile(f'{what} no image ({" ".join(IMAGES)}) and no video ({" ".join(VIDEOS)})')
     return found
 
 
@@ -95,7 +97,7 @@ def _walk(folder: Path, leave_out: Path | None) -> Iterator[Path]:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """The files without their endings, except where two would then be called the same."""
+    """The files without their suffixes, except where two would then be called the same."""
     names = [str(file.with_suffix('')) for file in files]
     while repeated := {name for name, times in Counter(names).items() if times > 1}:
         names = [str(file) if name in repeated else name for file, name in zip(files, names, strict=True)]
@@ -103,21 +105,20 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def check_folder(folder: str | os.PathLike, overwrite: bool = False) -> Path:
-    """See that results do not fall among other files unless that is wanted; nothing is made yet.
+    """Check that results do not fall among other files unless that is wanted; nothing is made yet.
 
     Args:
         folder: The folder for the results, which need not be there.
         overwrite: Take a folder that holds something too. Its files of the same names will be replaced.
 
     Raises:
-        FileExistsError: The folder holds something and `overwrite` is False.
-        NotADirectoryError: It is a file.
+        UserError: It is a file, or it holds something and `overwrite` is False.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f'--out {folder} is a file; results go to a folder')
+        raise UserError(f'--out {folder} is a file; results go to a folder')
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise FileExistsError(
+        raise UserError(
             f'--out {folder} is there and not empty. Give another folder, or --overwrite to replace what is in it'
         )
     return folder
@@ -137,9 +138,9 @@ class Video:
     def __init__(self, path: Path):
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise BrokenSource('cannot be read: it is no video that OpenCV can open')
+            raise BrokenSource('cannot be read: it is not a video that OpenCV can open')
         fps, length = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if 0 < fps < 1000 else 25.0  # some containers do not say
+        self.fps = fps if 0 < fps < 1000 else 25.0  # some containers do not tell
         self.length = max(0, int(length))
 
     def __iter__(self) -> Iterator[np.ndarray]:

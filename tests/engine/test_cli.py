@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from argparse import ArgumentParser
 
 import pytest
 
-from mmiformer.engine.cli import command
+from mmiformer.engine.cli import KeyValues, command
 from mmiformer.engine.notes import keep_notes, log_notes
 from mmiformer.errors import UserError
 
@@ -95,3 +96,13 @@ def test_notes_of_a_run_that_never_began_are_printed(capsys):
     with pytest.raises(SystemExit):
         main()
     assert 'new key' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argument', ['key', 'key=[1,2', 'key=(1,(2)'])
+def test_an_option_that_is_no_pair_is_a_usage_error(argument, capsys):
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
+    assert parser.parse_args(['--cfg-options', 'a=1', 'b.c=[1,x]']).cfg_options == {'a': 1, 'b.c': [1, 'x']}
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', argument])
+    assert 'argument --cfg-options' in capsys.readouterr().err

@@ -1,36 +1,12 @@
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import mmcv
 import numpy as np
 import pytest
-from mmengine.config import Config
 
-from mmiformer.engine.hooks import ValidationPictures, use_tensorboard
-
-
-def config() -> Config:
-    return Config(dict(visualizer=dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])))
-
-
-def test_tensorboard_is_added_once(monkeypatch):
-    module = ModuleType('torch.utils.tensorboard')
-    module.SummaryWriter = object
-    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
-    cfg = config()
-    use_tensorboard(cfg)
-    use_tensorboard(cfg)
-    assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
-
-
-def test_tensorboard_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    cfg = config()
-    with pytest.raises(ImportError, match='--tensorboard needs .* pip install tensorboard'):
-        use_tensorboard(cfg)
-    assert len(cfg.visualizer.vis_backends) == 1
+from mmiformer.engine.hooks import ValidationPictures
 
 
 class Sample(dict):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,12 +11,16 @@ from mmengine.config import Config
 from mmiformer.engine.recipe import (
     check_batch,
     check_resumed,
+    draw_validation,
     pretrained_file,
     recorded_model,
     scale_lr,
     start_from_random,
+    trust_pretrained,
     use_amp,
+    use_tensorboard,
 )
+from mmiformer.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -24,19 +30,20 @@ def cfg() -> Config:
     return Config.fromfile(CONFIGS / 'mask_rcnn' / 'iformer_t_1x.py')
 
 
-def test_random_weights_let_the_batch_norms_train(cfg):
+def test_random_weights_let_the_batch_norms_train(cfg, caplog):
     cfg.model.backbone.frozen_stages = 2
-    note = start_from_random(cfg)
+    start_from_random(cfg)
+    (note,) = caplog.messages
     backbone = cfg.model.backbone
     assert (backbone.init_cfg, backbone.norm_eval, backbone.frozen_stages) == (None, False, -1)
     assert 'norm_eval=False' in note and 'not the released recipe' in note
     cfg.model.pop('backbone')
-    with pytest.raises(ValueError, match='has no `backbone`'):
+    with pytest.raises(UserError, match='has no `backbone`'):
         start_from_random(cfg)
 
 
 def test_the_weights_to_fetch(cfg):
-    assert pretrained_file(cfg).endswith('/iFormer_t.pth')
+    assert pretrained_file(cfg).endswith('iFormer_t.pth')
     cfg.model.backbone.type = 'ResNet'  # MMEngine fetches those of others
     assert pretrained_file(cfg) is None
     cfg.model.backbone = dict(type='mmiformer.IFormer', init_cfg=[dict(type='Constant', layer='Conv2d', val=0)])
@@ -53,7 +60,7 @@ def test_a_backbone_without_those_arguments_gets_none(cfg):
 
 def test_amp(cfg, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match='needs a GPU'):
+    with pytest.raises(UserError, match='needs a GPU'):
         use_amp(cfg)
     assert cfg.optim_wrapper.type == 'OptimWrapper'
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
@@ -61,33 +68,34 @@ def test_amp(cfg, monkeypatch):
     use_amp(cfg)
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
     cfg.optim_wrapper.type = 'MyWrapper'
-    with pytest.raises(ValueError, match='MyWrapper'):
+    with pytest.raises(UserError, match='MyWrapper'):
         use_amp(cfg)
 
 
-def test_batch_against_the_recipe(cfg):
-    note = check_batch(cfg)
+def test_batch_against_the_recipe(cfg, caplog):
+    check_batch(cfg)
+    (note,) = caplog.messages
     assert 'batch of 16' in note and 'this run has 2' in note and '2/16' in note
+    caplog.clear()
     cfg.train_dataloader.batch_size = 16
-    assert check_batch(cfg) is None
+    check_batch(cfg)
     cfg.train_dataloader.batch_size = 4
     cfg.optim_wrapper.accumulative_counts = 4
-    assert check_batch(cfg) is None
+    check_batch(cfg)
     cfg.optim_wrapper.accumulative_counts = 1
     scale_lr(cfg)
-    assert cfg.auto_scale_lr.enable and check_batch(cfg) is None
-
-
-def test_scaling_needs_the_recipes_batch(cfg):
+    assert cfg.auto_scale_lr.enable
+    check_batch(cfg)
     cfg.pop('auto_scale_lr')
-    assert check_batch(cfg) is None
-    with pytest.raises(ValueError, match='base_batch_size'):
+    check_batch(cfg)
+    assert caplog.messages == []
+    with pytest.raises(UserError, match='base_batch_size'):
         scale_lr(cfg)
 
 
 def test_auto_scale_lr_does_not_go_with_accumulated_gradients(cfg):
     cfg.optim_wrapper.accumulative_counts = 4
-    with pytest.raises(ValueError, match='accumulative_counts'):
+    with pytest.raises(UserError, match='accumulative_counts'):
         scale_lr(cfg)
 
 
@@ -105,7 +113,50 @@ def test_a_run_goes_on_with_the_norms_it_began_with(cfg):
     frozen = dict(meta=dict(cfg=cfg.pretty_text))
     check_resumed(cfg, frozen)
     start_from_random(cfg)
-    with pytest.raises(ValueError, match='began with norm_eval=True .* go on with norm_eval=False'):
+    with pytest.raises(UserError, match='began with norm_eval=True .* go on with norm_eval=False'):
         check_resumed(cfg, frozen)
     check_resumed(cfg, dict(meta=dict(cfg=cfg.pretty_text)))
     check_resumed(cfg, dict(meta={}))
+
+
+def visualized() -> Config:
+    return Config(dict(visualizer=dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])))
+
+
+def test_tensorboard_is_added_once(monkeypatch):
+    module = ModuleType('torch.utils.tensorboard')
+    module.SummaryWriter = object
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    cfg = visualized()
+    use_tensorboard(cfg)
+    use_tensorboard(cfg)
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
+def test_tensorboard_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    cfg = visualized()
+    with pytest.raises(UserError, match='--tensorboard needs .* pip install tensorboard'):
+        use_tensorboard(cfg)
+    assert len(cfg.visualizer.vis_backends) == 1
+
+
+def test_validation_pictures(cfg):
+    draw_validation(cfg, 0)
+    assert not cfg.get('custom_hooks')
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    draw_validation(cfg, 3)
+    assert cfg.custom_hooks == [dict(type='EMAHook'), dict(type='mmiformer.ValidationPictures', number=3)]
+    with pytest.raises(UserError, match='--vis -1'):
+        draw_validation(cfg, -1)
+
+
+def test_trust_reaches_the_weights_of_the_projects_networks_alone(cfg):
+    pretrained = dict(type='Pretrained', checkpoint='x.pth')
+    cfg.model.teacher = dict(type='mmiformer.IFormer', init_cfg=[dict(type='Constant', val=0), dict(pretrained)])
+    cfg.model.roi_head.init_cfg = dict(pretrained)
+    trust_pretrained(cfg)
+    assert cfg.model.backbone.init_cfg.trust and cfg.model.roi_head.init_cfg == pretrained
+    assert cfg.model.teacher.init_cfg == [dict(type='Constant', val=0), dict(pretrained, trust=True)]
+    cfg.model.backbone.init_cfg = None
+    trust_pretrained(cfg)

@@ -14,9 +14,12 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmiformer import checkpoint
-from mmiformer.engine.runner import CheckpointMismatch, WholeRunner, load_whole
+from mmiformer.engine.runner import WholeRunner, load_whole, speed_up
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_seed
+from mmiformer.errors import UserError
+from mmiformer.models import IFormer
 
+from ..helpers import TINY
 from ..parity import released_state_dict
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -73,8 +76,7 @@ def run(cfg: Config, name: str) -> WholeRunner:
     settle_seed(cfg, None, resumed)
     cfg.load_from, cfg.resume = source and str(source), bool(source)
     cfg.experiment_name = f'{Path(cfg.work_dir).name}_{name}'  # MMEngine keeps one log for each name
-    runner = WholeRunner.from_cfg(cfg)
-    runner.whole = resumed
+    runner = WholeRunner(cfg, resumed)
     runner.train()
     # Its workers end at once here, and not when the runner is collected, which waits five seconds for each.
     vars(runner.train_loop).pop('dataloader_iterator', None)
@@ -161,28 +163,12 @@ def test_averaged_weights_are_tested_in_either_form(cfg, deploy):
     trained = run(cfg, f'trained_{deploy}').model.weight.item()
     cfg.load_from = str(find_checkpoint('auto', Path(cfg.work_dir)))
     cfg.experiment_name = f'tested_{deploy}'
-    runner = WholeRunner.from_cfg(cfg)
-    runner.whole, runner.deploy = read_checkpoint(Path(cfg.load_from)), deploy
-    averaged = runner.whole['state_dict']['weight'].item()
+    tested = read_checkpoint(Path(cfg.load_from))
+    runner = WholeRunner(cfg, tested, deploy)
+    averaged = tested['state_dict']['weight'].item()
     assert averaged != trained
     assert runner.test() == dict(last=pytest.approx(averaged))
     assert runner.model.weight.numel() == 1 + deploy
-
-
-def test_seed():
-    cfg = Config()
-    drawn = settle_seed(cfg)
-    assert cfg.randomness == dict(seed=drawn) and settle_seed(cfg) == drawn
-    assert settle_seed(cfg, 5) == cfg.randomness.seed == 5
-    cfg.randomness = dict(seed=3, deterministic=True)
-    recorded = dict(meta=dict(seed=8))
-    assert settle_seed(cfg, None, recorded) == 8 and cfg.randomness == dict(seed=8, deterministic=True)
-    assert settle_seed(cfg, 8, recorded) == 8
-    with pytest.raises(ValueError, match='--seed 9: .* has the seed 8'):
-        settle_seed(cfg, 9, recorded)
-    assert settle_seed(cfg, 9, dict(meta=dict(seed=None))) == 9
-    assert settle_seed(Config(), 0) == 0
-    assert len({settle_seed(Config()) for _ in range(5)}) > 1
 
 
 def test_pretrained_weights_are_not_needed_to_resume(cfg):
@@ -193,7 +179,7 @@ def test_pretrained_weights_are_not_needed_to_resume(cfg):
     (Path(cfg.work_dir) / 'last_checkpoint').unlink()
     for path in Path(cfg.work_dir).glob('*.pth'):
         path.unlink()
-    with pytest.raises(FileNotFoundError, match='gone.pth'):
+    with pytest.raises(UserError, match='gone.pth'):
         run(cfg, 'anew')
 
 
@@ -206,11 +192,11 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all():
     load_whole(model, {f'module.{key}': value for key, value in source.items()}, 'x.pth')
     assert all(torch.equal(value, source[key]) for key, value in model.state_dict().items())
     missing = {key: value for key, value in source.items() if not key.startswith('2.')}
-    with pytest.raises(CheckpointMismatch, match=r'x.pth .*\(Sequential\). 2 keys of the model are missing: 2.weight'):
+    with pytest.raises(UserError, match=r'x.pth .*\(Sequential\). 2 keys of the model are missing: 2.weight'):
         load_whole(model, missing, 'x.pth')
-    with pytest.raises(CheckpointMismatch, match='1 keys have no place in the model: 3.weight'):
+    with pytest.raises(UserError, match='1 keys have no place in the model: 3.weight'):
         load_whole(model, {**source, '3.weight': torch.ones(1)}, 'x.pth')
-    with pytest.raises(CheckpointMismatch, match='size mismatch for 2.weight'):
+    with pytest.raises(UserError, match='size mismatch for 2.weight'):
         load_whole(model, tiny(5).state_dict(), 'x.pth')
     load_whole(model, {key: value for key, value in source.items() if 'num_batches' not in key}, 'x.pth')
 
@@ -235,7 +221,7 @@ def test_a_released_dense_checkpoint_loads_whole(name, scope, tmp_path):
     assert heads and all(torch.equal(state[key], value) for key, value in heads.items())
     stem = backbone['backbone.downsample_layers.0.0.c.weight']
     assert torch.equal(state['backbone.stem.0.conv.weight'], stem)
-    with pytest.raises(CheckpointMismatch, match='missing'):
+    with pytest.raises(UserError, match='missing'):
         load_whole(model, {**dict(list(backbone.items())[1:]), **heads}, 'released.pth')
 
 
@@ -247,7 +233,7 @@ def test_other_checkpoints_of_a_run_are_read_safely(cfg, tmp_path):
     settle_seed(cfg)
     cfg.load_from, cfg.resume, cfg.experiment_name = str(tmp_path / 'evil.pth'), False, f'{tmp_path.name}_evil'
     with pytest.raises(ValueError, match='refused'):
-        WholeRunner.from_cfg(cfg).train()
+        WholeRunner(cfg).train()
     assert not trap.exists()
 
 
@@ -259,3 +245,24 @@ class Trap:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
+
+
+def test_backbone_takes_its_form(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, 'compile', lambda self, **options: compiled.append(self))
+    model = nn.ModuleDict(dict(backbone=IFormer(TINY), head=nn.Linear(2, 2)))
+    speed_up(model)
+    assert not model['backbone'].deploy and not compiled
+    speed_up(model, deploy=True, compile=True)
+    assert model['backbone'].deploy and model['backbone'].stem in compiled and model['head'] not in compiled
+
+
+@pytest.mark.parametrize('option', ['deploy', 'compile'])
+def test_a_model_without_one_is_an_error(option):
+    with pytest.raises(UserError, match=f'--{option}: '):
+        speed_up(nn.Linear(2, 2), **{option: True})
+
+
+def test_norms_that_do_not_fold_are_named():
+    with pytest.raises(UserError, match=r'--deploy: stem\.0\.norm is GroupNorm'):
+        speed_up(IFormer(TINY, norm_cfg=dict(type='GN', num_groups=4)), deploy=True)

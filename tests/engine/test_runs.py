@@ -4,7 +4,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir
+from mmiformer.engine import runs
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_run, settle_seed
+from mmiformer.errors import MissingFile, UserError
 
 
 def test_work_dir(tmp_path, monkeypatch):
@@ -17,7 +19,7 @@ def test_work_dir(tmp_path, monkeypatch):
     cfg.work_dir = 'mine'
     assert str(set_work_dir(cfg, None)) == 'mine'
     assert str(set_work_dir(cfg, 'asked', 'test')) == 'asked'
-    with pytest.raises(NotADirectoryError, match='net.py is a file'):
+    with pytest.raises(UserError, match='net.py is a file'):
         set_work_dir(cfg, 'net.py')
     assert not (tmp_path / 'work_dirs').exists()
 
@@ -26,10 +28,10 @@ def test_a_new_run_never_writes_over_an_old_one(tmp_path):
     assert find_checkpoint(None, tmp_path / 'nowhere') is None
     assert find_checkpoint(None, tmp_path) is None
     (tmp_path / 'epoch_1.pth').touch()
-    with pytest.raises(FileExistsError, match=r'epoch_1.pth.*write over.*--resume'):
+    with pytest.raises(UserError, match=r'epoch_1.pth.*write over.*--resume'):
         find_checkpoint(None, tmp_path)
     # Without a record of the last checkpoint there is nothing that is sure to be whole.
-    with pytest.raises(FileExistsError, match=r'epoch_1.pth.*cut off.*remove it.*--resume PATH'):
+    with pytest.raises(UserError, match=r'epoch_1.pth.*cut off.*remove it.*--resume PATH'):
         find_checkpoint('auto', tmp_path)
 
 
@@ -42,9 +44,9 @@ def test_the_last_checkpoint_is_found_even_in_a_moved_run(tmp_path):
     assert find_checkpoint('auto', run) == run / 'iter_10.pth'
     assert find_checkpoint(str(run / 'iter_2.pth'), run) == run / 'iter_2.pth'
     (run / 'iter_10.pth').unlink()
-    with pytest.raises(FileNotFoundError, match='last_checkpoint names /was/here/once/iter_10.pth'):
+    with pytest.raises(MissingFile, match='last_checkpoint names /was/here/once/iter_10.pth'):
         find_checkpoint('auto', run)
-    with pytest.raises(FileNotFoundError, match='nosuch.pth'):
+    with pytest.raises(MissingFile, match='nosuch.pth'):
         find_checkpoint(str(run / 'nosuch.pth'), run)
 
 
@@ -57,5 +59,29 @@ def test_only_a_whole_model_is_a_checkpoint(tmp_path):
     torch.save({'state_dict': {'w': torch.ones(2)}}, path)
     assert torch.equal(read_checkpoint(path)['state_dict']['w'], torch.ones(2))
     torch.save({'model': {}, 'args': None}, path)
-    with pytest.raises(ValueError, match='no state_dict, but model, args'):
+    with pytest.raises(UserError, match='no state_dict, but model, args'):
         read_checkpoint(path)
+
+
+def test_seed():
+    cfg = Config()
+    drawn = settle_seed(cfg)
+    assert cfg.randomness == dict(seed=drawn) and settle_seed(cfg) == drawn
+    assert settle_seed(cfg, 5) == cfg.randomness.seed == 5
+    cfg.randomness = dict(seed=3, deterministic=True)
+    recorded = dict(meta=dict(seed=8))
+    assert settle_seed(cfg, None, recorded) == 8 and cfg.randomness == dict(seed=8, deterministic=True)
+    assert settle_seed(cfg, 8, recorded) == 8
+    with pytest.raises(UserError, match='--seed 9: .* has the seed 8'):
+        settle_seed(cfg, 9, recorded)
+    assert settle_seed(cfg, 9, dict(meta=dict(seed=None))) == 9
+    assert settle_seed(Config(), 0) == 0
+    assert len({settle_seed(Config()) for _ in range(5)}) > 1
+
+
+def test_the_seed_is_settled_among_the_processes_and_the_batch_counts_them(monkeypatch):
+    done = []
+    for name in ('join_processes', 'settle_seed', 'check_batch'):
+        monkeypatch.setattr(runs, name, lambda cfg, *args, name=name: done.append((name, *args)))
+    settle_run(Config(), 'slurm', 1, 7, {})
+    assert done == [('join_processes', 'slurm', 1), ('settle_seed', 7, {}), ('check_batch',)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarise, write_json
+from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
 
 COCO = {
     f'coco/{kind}_{name}': value
@@ -16,7 +16,7 @@ COCO = {
 
 
 def test_coco():
-    summary = summarise({**COCO, 'data_time': 0.5})
+    summary = summarize({**COCO, 'data_time': 0.5})
     assert summary['box AP'] == 40.8 and summary['mask AP'] == 37.9 and summary['mask APl'] == 100.0
     assert summary['box APs'] is None and summary['data_time'] == 0.5
     del summary['data_time']
@@ -27,17 +27,17 @@ def test_coco():
 
 
 def test_boxes_alone():
-    summary = summarise({key: value for key, value in COCO.items() if 'bbox' in key})
+    summary = summarize({key: value for key, value in COCO.items() if 'bbox' in key})
     assert format_table(summary).count('\n') == 2 and 'mask' not in format_table(summary)
 
 
 def test_no_detection():
-    summary = summarise(nothing_detected(['bbox', 'segm']))
+    summary = summarize(nothing_detected(['bbox', 'segm']))
     assert summary == {f'{kind} {name}': 0.0 for kind in ('box', 'mask') for name in ('AP', 'AP50', 'AP75')}
 
 
 def test_segmentation():
-    summary = summarise({'aAcc': 79.123, 'mIoU': 42.4, 'mAcc': float('nan')})
+    summary = summarize({'aAcc': 79.123, 'mIoU': 42.4, 'mAcc': float('nan')})
     assert summary == {'mIoU': 42.4, 'mAcc': None, 'aAcc': 79.12}
     assert [row.split() for row in format_table(summary).split('\n')][::2] == [
         ['%', 'mIoU', 'mAcc', 'aAcc'],
@@ -46,7 +46,7 @@ def test_segmentation():
 
 
 def test_other_metrics_keep_their_names():
-    assert summarise({'pascal_voc/mAP': 0.5}) == {'pascal_voc/mAP': 0.5}
+    assert summarize({'pascal_voc/mAP': 0.5}) == {'pascal_voc/mAP': 0.5}
     assert format_table({'pascal_voc/mAP': 0.5}).split() == ['pascal_voc/mAP', '-' * 14, '0.50']
 
 

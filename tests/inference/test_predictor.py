@@ -12,6 +12,7 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 
+from mmiformer.errors import UserError
 from mmiformer.inference.browsing import to_image
 from mmiformer.inference.painter import Painter
 from mmiformer.inference.predictor import classes_and_palette
@@ -23,17 +24,17 @@ def config(**dataset) -> Config:
     return Config(dict(default_scope='mmdet', test_dataloader=dict(dataset=dataset)))
 
 
-def test_names_and_colours_are_those_of_the_training():
-    coco, colours = classes_and_palette(config(), {})
-    assert coco[0] == 'person' and len(coco) == len(colours) == 80
+def test_names_and_colors_are_those_of_the_training():
+    coco, colors = classes_and_palette(config(), {})
+    assert coco[0] == 'person' and len(coco) == len(colors) == 80
     recorded = dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=[(1, 2, 3), (4, 5, 6)])))
     assert classes_and_palette(config(), recorded) == (['a', 'b'], [(1, 2, 3), (4, 5, 6)])
     assert classes_and_palette(config(), dict(meta=dict(CLASSES=('a',))))[0] == ['a']  # checkpoints of mmdet 2
 
     own = config(metainfo=dict(classes=('thing', 'dog')))
-    names, colours_of_own = classes_and_palette(own, dict(meta=None))
-    assert names == ['thing', 'dog'] and colours_of_own[1] == colours[coco.index('dog')]
-    with pytest.raises(ValueError, match='the classes have no names'):
+    names, colors_of_own = classes_and_palette(own, dict(meta=None))
+    assert names == ['thing', 'dog'] and colors_of_own[1] == colors[coco.index('dog')]
+    with pytest.raises(UserError, match='the classes have no names'):
         classes_and_palette(Config(dict(default_scope='mmdet')), {})
 
 
@@ -77,7 +78,7 @@ def test_labels_are_drawn_where_mmseg_draws_them():
 
 
 @pytest.mark.parametrize('rgb', [True, False])
-def test_the_normalisation_is_taken_back(rgb):
+def test_the_normalization_is_taken_back(rgb):
     preprocessor = SegDataPreProcessor(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=rgb)
     image = torch.randint(0, 256, (3, 8, 9), dtype=torch.uint8)
     fed = preprocessor(dict(inputs=[image]))['inputs'][0]

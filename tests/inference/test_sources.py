@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmiformer.errors import UserError
 from mmiformer.inference.sources import BrokenSource, Video, check_folder, find_sources
 
 
@@ -46,10 +47,10 @@ def test_results_go_to_a_new_or_empty_folder(tmp_path):
     make(tmp_path, 'old/file')
     (tmp_path / 'empty').mkdir()
     assert check_folder(tmp_path / 'empty') == tmp_path / 'empty'
-    with pytest.raises(FileExistsError, match='old is there and not empty.* --overwrite'):
+    with pytest.raises(UserError, match='old is there and not empty.* --overwrite'):
         check_folder(tmp_path / 'old')
     assert check_folder(tmp_path / 'old', overwrite=True) == tmp_path / 'old'
-    with pytest.raises(NotADirectoryError, match='is a file'):
+    with pytest.raises(UserError, match='is a file'):
         check_folder(tmp_path / 'old/file', overwrite=True)
 
 
@@ -75,5 +76,5 @@ def test_a_video_that_breaks_off_says_so(tmp_path):
             seen.append(frame)
     assert 5 < len(seen) < 15
     (tmp_path / 'no.mp4').write_text('no video')
-    with pytest.raises(BrokenSource, match='no video that OpenCV can open'):
+    with pytest.raises(BrokenSource, match='not a video that OpenCV can open'):
         Video(tmp_path / 'no.mp4')

@@ -105,7 +105,7 @@ def test_sem_fpn(tmp_path):
     options = ('--cfg-options', *SMALL_ADE)
     train = (*config, '--work-dir', 'run')
     printed = run('train', *train, '--seed', 7, *options, pretrained, 'train_cfg.max_iters=2', cwd=tmp_path)
-    assert '--auto-scale-lr scales it by 2/32' in printed
+    assert 'Pass --auto-scale-lr to scale it by 2/32' in printed
     work_dir = tmp_path / 'run'
     assert (work_dir / 'iter_2.pth').is_file()
 

@@ -1,0 +1,62 @@
+"""Errors from building what a config names, as errors of the config."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mmengine.registry import build_from_cfg
+
+from ..errors import UserError
+
+
+@contextmanager
+def building(cfg: Mapping, *keys: str) -> Iterator[None]:
+    """Turn an error from building parts of a config into one that names the part.
+
+    Constructors raise all kinds of errors for arguments that do not fit, so any error is taken for the config's. It
+    stays the cause, and command lines write its traceback to the log file.
+
+    Args:
+        cfg: The config.
+        keys: The top keys that are built from.
+
+    Raises:
+        UserError: Building failed.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{_failed_key(cfg, keys, error)}: {_reason(error)}') from error
+
+
+def _failed_key(cfg: Mapping, keys: tuple[str, ...], error: Exception) -> str:
+    """The dotted key of the innermost part that was being built, as far as it is found in the config."""
+    key, part = [], {key: cfg[key] for key in keys if key in cfg}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is build_from_cfg.__code__:
+            built = frame.f_locals['cfg']
+            for name, value in _parts(part):
+                if isinstance(value, Mapping) and value == built:
+                    key, part = [*key, name], value
+                    break
+    return '.'.join(key) or keys[0]
+
+
+def _parts(config: object, prefix: str = '') -> Iterator[tuple[str, object]]:
+    """All that is inside a config, with dotted keys, outer parts first."""
+    items = config.items() if isinstance(config, Mapping) else enumerate(config)
+    for name, value in items:
+        yield f'{prefix}{name}', value
+        if isinstance(value, (Mapping, list, tuple)):
+            yield from _parts(value, f'{prefix}{name}.')
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if not text:  # an assertion, for example
+        text = traceback.extract_tb(error.__traceback__)[-1].line
+    return text if type(error) is ValueError else f'{type(error).__name__}: {text}'
