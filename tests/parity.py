@@ -1,9 +1,9 @@
 """Weights, images and reference outputs of the released iFormer code, made without a weight file.
 
 The released key tables (`data/released_keys.json.gz`: {classifier: {released key: shape}}) and NumPy alone give every
-parameter a deterministic value; `data/dense.npz` and `data/classification.npz` hold what the released code computed
-with these very values. So a test compares this network with the original one, although neither its code nor a weight
-file is at hand.
+parameter a deterministic value. With these very values the released code computed what is in `data/dense.npz`,
+`data/dense64.npz` (in double precision, gradients too) and `data/classification.npz`. So a test compares this network
+with the original one, although neither its code nor a weight file is at hand.
 """
 
 from __future__ import annotations
@@ -63,6 +63,29 @@ def released_state_dict(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(np.asarray(_array(key, shape))) for key, shape in released_shapes(name).items()}
 
 
+@functools.cache
+def _released(name: str) -> dict[str, torch.Tensor]:
+    return released_state_dict(name)
+
+
+def released(name: str) -> dict[str, torch.Tensor]:
+    """:func:`released_state_dict`, made once: the tensors are shared among the tests."""
+    return dict(_released(name))
+
+
+def shapes_alone(name: str) -> dict[str, torch.Tensor]:
+    """Tensors of the right shapes and distinct identities, without values: quick to make for the large variants."""
+    return {key: torch.empty(shape, device='meta') for key, shape in released_shapes(name).items()}
+
+
+def detector_file(name: str = 'cls_t') -> dict[str, torch.Tensor]:
+    """The state dict of a detector in the released layout."""
+    backbone = {key: tensor for key, tensor in released(name).items() if not key.startswith('classifier.')}
+    others = {'neck.weight': torch.rand(2, 2), 'neck.bias': torch.rand(2)}
+    others |= {key.replace('neck', 'rpn_head'): tensor + 1 for key, tensor in others.items()}
+    return {f'backbone.{key}': tensor for key, tensor in backbone.items()} | others
+
+
 def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
     """The normalised input batch of the fixtures, float32 (batch, 3, height, width)."""
     rng = np.random.default_rng(height * 100003 + width)
@@ -76,6 +99,6 @@ def probe(array: torch.Tensor | np.ndarray, count: int = 256) -> np.ndarray:
 
 
 def reference(name: str) -> dict[str, np.ndarray]:
-    """The arrays of the fixture `dense` or `classification`."""
+    """The arrays of the fixture `dense`, `dense64` or `classification`."""
     with np.load(DATA / f'{name}.npz') as file:
         return {key: file[key] for key in file.files}

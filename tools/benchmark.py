@@ -17,7 +17,7 @@ from mmiformer.benchmark.report import facts, page, write_json
 from mmiformer.benchmark.run import Plan, measure
 from mmiformer.benchmark.timm_peers import PEERS, import_timm
 from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
-from mmiformer.models.iformer import ARCHS
+from mmiformer.models.arch import ARCHS
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
 

@@ -18,7 +18,8 @@ from mmiformer.datasets.imagenet import ImageFolder
 from mmiformer.engine.cli import add_trust, command
 from mmiformer.errors import UserError
 from mmiformer.models.classifier import IFormerClassifier
-from mmiformer.models.weights import convert, find_arch, state_dict_of
+from mmiformer.models.layouts import convert, find_arch
+from mmiformer.models.loading import state_dict_of
 from mmiformer.published import PUBLISHED
 
 

@@ -11,8 +11,8 @@ import torch
 from mmiformer.complexity import DETECTIONS, PROPOSALS, Count, count, count_parts
 from mmiformer.engine.cli import USER_ERRORS, plain_errors
 from mmiformer.engine.config import import_toolbox, read_config
+from mmiformer.models import ARCHS, IFormer
 from mmiformer.models.classifier import IFormerClassifier
-from mmiformer.models.iformer import ARCHS, IFormer
 
 
 def parse_args() -> Namespace:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mmiformer import checkpoint
 from mmiformer.engine.cli import add_trust, command
-from mmiformer.models.weights import LAYOUTS, convert, recognise, state_dict_of
+from mmiformer.models.layouts import LAYOUTS, convert, recognize
+from mmiformer.models.loading import state_dict_of
 
 
 def parse_args() -> Namespace:
@@ -25,7 +26,7 @@ def contents(state_dict: dict, layout: str, meta: dict, target: Path) -> dict:
     """What a file of that layout and ending holds."""
     if layout == 'timm' or target.suffix == '.safetensors':
         return state_dict
-    if layout == 'released' and recognise(state_dict)[1] == '':
+    if layout == 'released' and recognize(state_dict)[1] == '':
         return dict(model=state_dict)  # as the ImageNet files
     return dict(state_dict=state_dict, meta=meta)  # as MMEngine's, whose `meta` names the classes
 
@@ -35,7 +36,7 @@ def main() -> None:
     args = parse_args()
     content = checkpoint.load(args.source, trust=args.trust_checkpoint)
     state_dict = state_dict_of(content)
-    layout, _ = recognise(state_dict)
+    layout, _ = recognize(state_dict)
     converted = convert(state_dict, args.to)
     meta = content.get('meta', {}) if 'state_dict' in content else {}
     checkpoint.save(contents(converted, args.to, meta, args.target), args.target)

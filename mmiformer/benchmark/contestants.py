@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.iformer import ARCHS
+from ..models.arch import ARCHS
 from ..published import PUBLISHED
 from .timm_peers import PEERS
 

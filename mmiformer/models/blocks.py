@@ -5,22 +5,36 @@ result to their input. Maps are channels-last in memory: (B, H, W, C) is a view 
 layer on it.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
-from .exporting import exporting
+
+def is_plain(module: nn.Module, *forwards: Callable) -> bool:
+    """Whether a module has one of these `forward` methods and no hooks, so that other code may do its work."""
+    return type(module).forward in forwards and not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or 'forward' in vars(module)
+        or _has_any_global_hook()
+    )
 
 
 class ConvBN(nn.Sequential):
     """A convolution without bias, a norm, and an activation if asked for (section 3.2).
 
-    A batch norm in evaluation mode is folded into the convolution on the way: what lies between the two is neither
-    computed nor kept for the backward pass, and weight, scale and shift get their exact gradients.
+    A batch norm in evaluation mode is folded into the convolution on the fly: what lies between the two is neither
+    computed nor kept for the backward pass, and weight, scale and shift get their exact gradients. A replaced layer, or
+    one with hooks, is called instead.
 
     Args:
         in_channels: Channels of the input.
@@ -53,28 +67,37 @@ class ConvBN(nn.Sequential):
 
     @property
     def foldable(self) -> bool:
-        """Whether the norm is a batch norm that in evaluation mode is an affine map, like the convolution."""
-        return isinstance(self.norm, _BatchNorm) and self.norm.affine and self.norm.track_running_stats
+        """Whether the norm can be folded once it is in evaluation mode: both layers are what their classes say."""
+        conv, norm = self.conv, self.norm
+        return (
+            is_plain(conv, nn.Conv2d.forward)
+            and is_plain(norm, _BatchNorm.forward, nn.SyncBatchNorm.forward)
+            and norm.affine
+            and norm.track_running_stats
+        )
 
     @property
-    def frozen(self) -> bool:
-        """Whether the norm is such a map now."""
-        return self.foldable and not self.norm.training
+    def folds(self) -> bool:
+        """Whether the norm is folded now."""
+        return not self.norm.training and self.foldable
 
     def fold(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution that does what this one and its frozen batch norm do."""
-        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-        return self.conv.weight * scale[:, None, None, None], self.norm.bias - self.norm.running_mean * scale
+        """Weight and bias of the convolution that does what this one and its batch norm in evaluation mode do."""
+        conv, norm = self.conv, self.norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        return conv.weight * scale[:, None, None, None], norm.bias - mean * scale
 
     def before_act(self, x: Tensor) -> Tensor:
         """Map (B, C', H', W') to what goes into the activation, (B, C, H, W)."""
-        if not self.frozen or exporting():
+        if not self.folds:
             return self.norm(self.conv(x))
         weight, bias = self.fold()
-        if self.conv.kernel_size == (1, 1):
+        conv = self.conv
+        if conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1:
             x = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)  # (B, H, W, C)
             return x.permute(0, 3, 1, 2)
-        return F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding, groups=self.conv.groups)
+        return conv._conv_forward(x, weight, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C', H', W') to (B, C, H, W)."""
@@ -85,13 +108,19 @@ class ConvBN(nn.Sequential):
 def expand_and_project(x: Tensor, expand: ConvBN, project: ConvBN) -> Tensor:
     """Two 1x1 convolutions with an activation between them.
 
-    The activation is computed again in the backward pass, from its input: of the two widest maps only one is kept. (One
-    that works in place leaves no input, and an exported graph has no backward pass.)
+    In training the activation is computed again in the backward pass, from its input: of the two widest maps only one
+    is kept. (An activation that works in place leaves no input, and hooks are to be called once.)
     """
-    x = expand.before_act(x)
-    if torch.is_grad_enabled() and project.frozen and not getattr(expand.act, 'inplace', False) and not exporting():
-        return checkpoint(lambda x: project(expand.act(x)), x, use_reentrant=False)
-    return project(expand.act(x))
+    recompute = (
+        expand.training
+        and torch.is_grad_enabled()
+        and project.folds
+        and all(is_plain(module, type(module).forward) for module in (expand, expand.act, project))
+        and not getattr(expand.act, 'inplace', False)
+    )
+    if not recompute:
+        return project(expand(x))
+    return checkpoint(lambda x: project(expand.act(x)), expand.before_act(x), use_reentrant=False)
 
 
 class Residual(nn.Module):
@@ -236,3 +265,7 @@ class SHMA(Residual):
         if self.modulation == 'context':
             context = context.sigmoid()
         return self.project(gate.sigmoid() * context)
+
+
+# What stage_kinds names. An ablation's network has other classes here.
+BLOCKS = dict(conv=ConvBlock, cpe=CPE, shma=SHMA, ffn=FFN)

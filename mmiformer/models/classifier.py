@@ -6,8 +6,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from . import weights
-from .iformer import IFormer, get_arch
+from . import loading
+from .arch import get_arch
+from .iformer import IFormer
 
 
 class Head(nn.Module):
@@ -74,12 +75,12 @@ class IFormerClassifier(BaseModule):
         Raises:
             OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
         """
-        if self.is_init or not weights.init_pretrained(self):
+        if self.is_init or not loading.init_pretrained(self):
             super().init_weights()
         self.is_init = True
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        weights.adapt_classifier_state_dict(self, state_dict, prefix)
+        loading.adapt_classifier_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:

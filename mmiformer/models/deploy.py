@@ -10,22 +10,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import fused
+from . import cpu
 from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
 
 
-def switch_to_deploy(model: nn.Module) -> int:
+def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> int:
     """Bring all backbones of a detector or segmentor into their deploy form, in place.
 
     Args:
         model: With modules that have a method `switch_to_deploy`, or itself one.
+        dtype: What the backbones compute in; None for the data type of their weights.
 
     Returns:
         How many there were.
     """
     found = [module for module in model.modules() if hasattr(module, 'switch_to_deploy')]
     for module in found:
-        module.switch_to_deploy()
+        module.switch_to_deploy(dtype)
     return len(found)
 
 
@@ -41,10 +42,10 @@ def fold(unit: ConvBN, gamma: Tensor | None = None) -> nn.Conv2d:
     if gamma is not None:
         weight, bias = weight * gamma.view(-1, 1, 1, 1), bias * gamma.flatten()
     folded = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
+        *(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups),
+        padding_mode=conv.padding_mode,
     )
-    folded.weight = _frozen(weight.contiguous(memory_format=torch.channels_last))
-    folded.bias = _frozen(bias)
+    folded.weight, folded.bias = _frozen(weight), _frozen(bias)
     return folded
 
 
@@ -69,7 +70,7 @@ class ConvAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C', H', W') to (B, C, H, W)."""
-        return fused.act_of_conv(x, self.conv, self.act)
+        return cpu.act_of_conv(x, self.conv, self.act)
 
 
 class PointwiseConv(nn.Module):
@@ -81,7 +82,7 @@ class PointwiseConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C', H, W) to (B, C, H, W)."""
-        return fused.linear(x.permute(0, 2, 3, 1), self.linear).permute(0, 3, 1, 2)
+        return cpu.linear(x.permute(0, 2, 3, 1), self.linear).permute(0, 3, 1, 2)
 
 
 class Bottleneck(nn.Module):
@@ -95,14 +96,22 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
-        wide = fused.act_of_linear(self.dwconv(x).permute(0, 2, 3, 1), self.expand, self.act)  # (B, H, W, ratio C)
-        return fused.sum_with_linear(x.permute(0, 2, 3, 1), wide, self.project).permute(0, 3, 1, 2)
+        wide = cpu.act_of_linear(self.dwconv(x).permute(0, 2, 3, 1), self.expand, self.act)  # (B, H, W, ratio C)
+        return cpu.sum_with_linear(x.permute(0, 2, 3, 1), wide, self.project).permute(0, 3, 1, 2)
 
 
 def fold_cpe(block: CPE) -> nn.Conv2d:
-    """The one depthwise convolution that does what a CPE does, its residual on the kernel's centre."""
+    """The one depthwise convolution that does what a CPE does, its residual at the center of the kernel."""
     folded = fold(block.dwconv)
     folded.weight[:, :, 1, 1] += 1
+    return folded
+
+
+def fold_query(block: SHMA) -> nn.Conv2d:
+    """The query's convolution, with the scale of the attention in it."""
+    folded = fold(block.q)
+    folded.weight *= block.scale
+    folded.bias *= block.scale
     return folded
 
 
@@ -111,9 +120,7 @@ class DeployedSHMA(nn.Module):
 
     def __init__(self, block: SHMA):
         super().__init__()
-        q = fold(block.q)
-        q.weight *= block.scale
-        q.bias *= block.scale
+        q = fold_query(block)
         self.head_dim, self.modulation = q.out_channels, block.modulation
         self.qkv_gate = to_linear(q, fold(block.k), fold(block.v_gate))
         self.project = to_linear(fold(block.project, block.gamma))
@@ -122,7 +129,7 @@ class DeployedSHMA(nn.Module):
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
         tokens = x.flatten(1, 2)  # (B, HW, C)
-        q, k, v_gate = fused.linear(tokens, self.qkv_gate).split(
+        q, k, v_gate = cpu.linear(tokens, self.qkv_gate).split(
             [self.head_dim, self.head_dim, 2 * tokens.shape[2]], dim=2
         )
         if self.modulation == 'value':
@@ -133,7 +140,7 @@ class DeployedSHMA(nn.Module):
         context = (q @ k.transpose(1, 2)).softmax(dim=-1) @ v  # (B, HW, HW) @ (B, HW, C)
         if self.modulation == 'context':
             context = context.sigmoid()
-        x = fused.sum_with_linear(tokens, gate * context, self.project).reshape(x.shape)
+        x = cpu.sum_with_linear(tokens, gate * context, self.project).reshape(x.shape)
         return x.permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
@@ -141,14 +148,17 @@ _DEPLOYED = {ConvBlock: Bottleneck, FFN: Bottleneck, CPE: fold_cpe, SHMA: Deploy
 
 
 def check(backbone: nn.Module) -> None:
-    """Check that a backbone has a deploy form.
+    """Check that a backbone can be folded, before anything is changed.
 
     Raises:
-        ValueError: A norm cannot be folded, or a block is of another kind.
+        ValueError: A layer has been replaced or has hooks, a norm cannot be folded, or a block is of another kind.
     """
     for name, unit in backbone.named_modules():
         if isinstance(unit, ConvBN) and not unit.foldable:
-            raise ValueError(f'{name}.norm is {unit.norm}: only batch norms with running statistics can be folded')
+            raise ValueError(
+                f'{name} cannot be folded: it takes a plain convolution ({name}.conv is {unit.conv}) and a batch norm '
+                f'with running statistics ({name}.norm is {unit.norm}), both without hooks'
+            )
     for i, stage in enumerate(backbone.stages):
         for j, block in enumerate(stage.blocks):
             if type(block) not in _DEPLOYED:
@@ -165,3 +175,4 @@ def switch(backbone: nn.Module) -> None:
         if isinstance(stage.downsample, ConvBN):
             stage.downsample = fold(stage.downsample)
         stage.blocks = nn.ModuleList(_DEPLOYED[type(block)](block) for block in stage.blocks)
+    backbone.to(memory_format=torch.channels_last)  # the weights of its convolutions, as its maps are

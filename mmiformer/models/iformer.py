@@ -1,6 +1,6 @@
 """iFormer: Integrating ConvNet and Transformer for Mobile Application (ICLR 2025), https://arxiv.org/abs/2501.15369.
 
-A reader starts here: the table of variants, the stages, the backbone.
+A reader starts here: the stages and the backbone; `arch.py` has the table of variants, `blocks.py` the blocks.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -18,168 +17,16 @@ from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
 from . import deploy as deploy_form
-from . import weights
-from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
-from .exporting import exporting
-from .windows import run_on_windows
-
-
-class Arch(NamedTuple):
-    """A variant, one column of Table 15. A tuple has one entry for each stage.
-
-    A stage runs `conv_blocks`, then `triples` of CPE, SHMA and FFN, then `last_conv_blocks`.
-
-    Attributes:
-        stem_channels: Channels after the first convolution of the stem; the second has four times as many.
-        channels: Channels C of the map.
-        conv_blocks: Number of conv blocks before the triples.
-        triples: Number of triples of CPE, SHMA and FFN.
-        last_conv_blocks: Number of conv blocks after the triples.
-        head_dims: Channels of query and key, "hd"; 0 where there is no SHMA.
-        conv_ratio: Expansion ratio of the conv blocks.
-        ffn_ratio: Expansion ratio of the FFNs, "r".
-        windowed: Number of SHMA, from the first on, that run on windows in the released layout. None is the rule of L:
-            all but the last in stage 3.
-        layer_scale: Initial value of the layer scale; None for no layer scale.
-    """
-
-    stem_channels: int
-    channels: tuple
-    conv_blocks: tuple
-    triples: tuple
-    last_conv_blocks: tuple
-    head_dims: tuple
-    conv_ratio: int
-    ffn_ratio: int
-    windowed: tuple | None = None
-    layer_scale: float | None = None
-
-
-ARCHS = {
-    't': Arch(
-        stem_channels=16,
-        channels=(32, 64, 128, 256),
-        conv_blocks=(2, 2, 6, 0),
-        triples=(0, 0, 3, 2),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 64, 64),
-        conv_ratio=3,
-        ffn_ratio=2,
-    ),
-    's': Arch(
-        stem_channels=16,
-        channels=(32, 64, 176, 320),
-        conv_blocks=(2, 2, 9, 0),
-        triples=(0, 0, 3, 2),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 88, 80),
-        conv_ratio=4,
-        ffn_ratio=3,
-    ),
-    'm': Arch(
-        stem_channels=24,
-        channels=(48, 96, 192, 384),
-        conv_blocks=(2, 2, 9, 0),
-        triples=(0, 0, 4, 2),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 96, 96),
-        conv_ratio=4,
-        ffn_ratio=3,
-        windowed=(0, 0, 4, 0),  # the released M has no global SHMA in stage 3
-    ),
-    'l': Arch(
-        stem_channels=24,
-        channels=(48, 96, 256, 384),
-        conv_blocks=(2, 2, 8, 0),
-        triples=(0, 0, 8, 2),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 128, 96),
-        conv_ratio=4,
-        ffn_ratio=3,
-        windowed=(0, 0, 7, 0),
-    ),
-    'l2': Arch(
-        stem_channels=32,
-        channels=(64, 128, 256, 512),
-        conv_blocks=(3, 3, 12, 0),
-        triples=(0, 0, 11, 3),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 128, 128),
-        conv_ratio=4,
-        ffn_ratio=3,
-        windowed=(0, 0, 10, 0),
-    ),
-    'h': Arch(
-        stem_channels=48,
-        channels=(96, 192, 384, 768),
-        conv_blocks=(5, 5, 14, 0),
-        triples=(0, 0, 15, 6),
-        last_conv_blocks=(0, 0, 1, 0),
-        head_dims=(0, 0, 384, 768),
-        conv_ratio=4,
-        ffn_ratio=4,
-        layer_scale=1e-6,
-    ),
-}
+from . import loading
+from .arch import get_arch, stage_kinds, window_span
+from .blocks import BLOCKS, ConvBN
+from .windows import partition, reverse
 
 # Facts of the released network that the paper does not state: truncated normal for every convolution, std 0.02.
 DEFAULT_INIT = (
     dict(type='TruncNormal', layer='Conv2d', std=0.02),
     dict(type='Constant', layer=['_BatchNorm', 'GroupNorm', 'LayerNorm'], val=1.0, bias=0.0),
 )
-
-
-def get_arch(arch: str | dict) -> Arch:
-    """The fields of a variant.
-
-    Args:
-        arch: A name in `ARCHS`, or a dict with the fields of :class:`Arch` for a network of one's own.
-
-    Raises:
-        TypeError: `arch` is neither a name nor a dict.
-        ValueError: The name is unknown, or the fields are not those of a network.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f'arch={arch!r} is none of the variants {", ".join(ARCHS)}; or give a dict of its fields')
-        return ARCHS[arch]
-    if not isinstance(arch, dict):
-        raise TypeError(f'arch must be one of {", ".join(ARCHS)} or a dict, not {arch!r}')
-    required = set(Arch._fields) - set(Arch._field_defaults)
-    missing, unknown = required - set(arch), set(arch) - set(Arch._fields)
-    if missing or unknown:
-        raise ValueError(
-            f'arch: missing {sorted(missing)}, unknown {sorted(unknown)}; the fields are {", ".join(Arch._fields)}'
-        )
-    custom = Arch(**arch)
-    stages = len(custom.channels)
-    for name in ('conv_blocks', 'triples', 'last_conv_blocks', 'head_dims', 'windowed'):
-        values = getattr(custom, name)
-        if values is not None and len(values) != stages:
-            raise ValueError(f'arch: {name}={values} has {len(values)} entries, there are {stages} stages (channels)')
-    for stage, (triples, head_dim) in enumerate(zip(custom.triples, custom.head_dims, strict=True)):
-        if triples and head_dim < 1:
-            raise ValueError(f'arch: head_dims[{stage}]={head_dim}, but triples[{stage}]={triples} have an SHMA each')
-    for stage, (triples, windowed) in enumerate(zip(custom.triples, custom.windowed or custom.triples, strict=True)):
-        if windowed > triples:
-            raise ValueError(f'arch: windowed[{stage}]={windowed} of triples[{stage}]={triples}')
-    return custom
-
-
-def window_span(arch: Arch, stage: int, layout: str) -> tuple[int, int]:
-    """The blocks of a stage that run on windows, as `(start, stop)` of its list of blocks.
-
-    Windows are cut after the first CPE, before the first SHMA. In the released layout they are joined after the last
-    windowed SHMA, before its FFN; in the paper's (Table 16) before the last SHMA of the stage, after its CPE.
-    """
-    triples, first_cpe = arch.triples[stage], arch.conv_blocks[stage]
-    if layout == 'paper':
-        return (first_cpe + 1, first_cpe + 3 * triples - 2) if triples > 1 else (0, 0)
-    if arch.windowed is None:
-        windowed = max(triples - 1, 0) if stage == 2 else 0
-    else:
-        windowed = arch.windowed[stage]
-    return (first_cpe + 1, first_cpe + 3 * windowed - 1) if windowed else (0, 0)
 
 
 class Stage(nn.Module):
@@ -190,7 +37,6 @@ class Stage(nn.Module):
         blocks: Each maps (B, C, H, W) to (B, C, H, W).
         span: `(start, stop)` of the blocks that run on windows.
         window_size: Side of a window; None for no windows.
-        num_chunks: Channel chunks in which exported graphs cut and join windows.
         with_cp: Whether each block is checkpointed.
     """
 
@@ -200,7 +46,6 @@ class Stage(nn.Module):
         blocks: Sequence[nn.Module],
         span: tuple[int, int],
         window_size: int | None,
-        num_chunks: int,
         with_cp: bool,
     ):
         super().__init__()
@@ -208,10 +53,9 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.span = span if window_size else (0, 0)
         self.window_size = window_size
-        self.num_chunks = num_chunks
         self.with_cp = with_cp
 
-    def run(self, start: int, stop: int, x: Tensor) -> Tensor:
+    def run(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Run the blocks from `start` to before `stop`."""
         for block in self.blocks[start:stop]:
             if self.with_cp and torch.is_grad_enabled():
@@ -224,10 +68,13 @@ class Stage(nn.Module):
         """Map (B, C', H', W') to (B, C, H, W)."""
         x = self.downsample(x)
         start, stop = self.span
-        x = self.run(0, start, x)
+        x = self.run(x, 0, start)
         if start < stop:
-            x = run_on_windows(partial(self.run, start, stop), x, self.window_size, self.num_chunks)
-        return self.run(stop, len(self.blocks), x)
+            height, width = x.shape[-2:]
+            x = partition(x, self.window_size)  # (B nH nW, C, ws, ws)
+            x = self.run(x, start, stop)
+            x = reverse(x, height, width)  # (B, C, H, W)
+        return self.run(x, stop, len(self.blocks))
 
 
 def recompute_options(block: nn.Module) -> dict:
@@ -262,7 +109,8 @@ class IFormer(BaseModule):
         in_channels: Channels of the image.
         out_indices: The stages, from 0 and ascending, whose maps are returned. Stages after the last are not built.
         window_size: Side of a window in pixels of the stage's map; None for global attention everywhere.
-        num_chunks: Channel chunks in which exported graphs cut and join windows (equations 4 and 5); changes no result.
+        num_chunks: Channel chunks in which the export form cuts and joins windows (equations 4 and 5). Changes no
+            result; torch itself, which only loses time by chunks, cuts all channels at once.
         window_layout: 'released', as the published weights were trained, or 'paper', as in Table 16.
         modulation: 'value' (the sigmoid of the context branch is on the value, as the published weights need it) or
             'context' (it is on the attention's output, equation 3).
@@ -282,6 +130,7 @@ class IFormer(BaseModule):
             std 0.02 for convolutions, 1 and 0 for norms.
 
     Attributes:
+        block_types: Class of each kind of block that :func:`~mmiformer.models.arch.stage_kinds` names.
         feature_info: For each stage of the variant, `dict(channels=..., stride=...)`.
 
     Raises:
@@ -297,6 +146,8 @@ class IFormer(BaseModule):
         (1, 192, 32, 32)
         (1, 384, 16, 16)
     """
+
+    block_types = BLOCKS
 
     def __init__(
         self,
@@ -326,6 +177,7 @@ class IFormer(BaseModule):
             raise ValueError(f"modulation={modulation!r} must be 'value' or 'context'")
         self.arch = arch
         self.out_indices = tuple(out_indices)
+        self.num_chunks = num_chunks
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.feature_info = [
@@ -341,33 +193,27 @@ class IFormer(BaseModule):
         )
 
         layer_scale = arch.layer_scale if layer_scale_init_value is None else layer_scale_init_value or None
-        num_blocks = sum(arch.conv_blocks) + 3 * sum(arch.triples) + sum(arch.last_conv_blocks)
-        drop_paths = (drop_path_rate * block / max(num_blocks - 1, 1) for block in range(num_blocks))
+        kinds = [stage_kinds(arch, stage) for stage in range(len(arch.channels))]
+        last_block = max(sum(map(len, kinds)) - 1, 1)
 
-        def conv_blocks(channels: int, number: int) -> list[nn.Module]:
-            return [
-                ConvBlock(channels, arch.conv_ratio, norm_cfg, act_cfg, next(drop_paths), layer_scale)
-                for _ in range(number)
-            ]
-
-        def triple(channels: int, head_dim: int) -> list[nn.Module]:
-            next(drop_paths)  # the CPE's, which is never dropped
-            return [
-                CPE(channels, norm_cfg),
-                SHMA(channels, head_dim, norm_cfg, modulation, next(drop_paths), layer_scale),
-                FFN(channels, arch.ffn_ratio, norm_cfg, act_cfg, next(drop_paths), layer_scale),
-            ]
+        def block(stage: int, kind: str, number: int) -> nn.Module:
+            """The block of this number, counted over all stages."""
+            options = dict(
+                conv=dict(ratio=arch.conv_ratio, act_cfg=act_cfg),
+                cpe=dict(),
+                shma=dict(head_dim=arch.head_dims[stage], modulation=modulation),
+                ffn=dict(ratio=arch.ffn_ratio, act_cfg=act_cfg),
+            )[kind]
+            if kind != 'cpe':
+                options.update(drop_path=drop_path_rate * number / last_block, layer_scale=layer_scale)
+            return self.block_types[kind](arch.channels[stage], norm_cfg=norm_cfg, **options)
 
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
-            channels = arch.channels[i]
-            blocks = conv_blocks(channels, arch.conv_blocks[i])
-            for _ in range(arch.triples[i]):
-                blocks += triple(channels, arch.head_dims[i])
-            blocks += conv_blocks(channels, arch.last_conv_blocks[i])
-            downsample = conv_bn(arch.channels[i - 1], channels, 3, stride=2) if i else nn.Identity()
-            span = window_span(arch, i, window_layout)
-            self.stages.append(Stage(downsample, blocks, span, window_size, num_chunks, with_cp))
+            downsample = conv_bn(arch.channels[i - 1], arch.channels[i], 3, stride=2) if i else nn.Identity()
+            before = sum(map(len, kinds[:i]))
+            blocks = [block(i, kind, before + j) for j, kind in enumerate(kinds[i])]
+            self.stages.append(Stage(downsample, blocks, window_span(arch, i, window_layout), window_size, with_cp))
 
         self.deploy = False
         if deploy:
@@ -396,29 +242,33 @@ class IFormer(BaseModule):
         Raises:
             OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
         """
-        if self.is_init or not weights.init_pretrained(self):
+        if self.is_init or not loading.init_pretrained(self):
             super().init_weights()
         self.is_init = True
 
-    def switch_to_deploy(self) -> None:
+    def switch_to_deploy(self, dtype: torch.dtype | None = None) -> None:
         """Turn into the deploy form, in place: for inference alone, faster, with the same outputs.
 
         What can be folded is folded and all parameters are frozen, so there is no way back and no training. The state
-        dict has other keys: `IFormer(..., deploy=True)` loads it. A second call does nothing.
+        dict has other keys: `IFormer(..., deploy=True)` loads it. A second call changes at most the data type.
+
+        Args:
+            dtype: What the form computes in, such as `torch.bfloat16`; None for that of the weights. Images and maps
+                keep the data type of the image.
 
         Raises:
-            ValueError: A norm is no batch norm with running statistics.
+            ValueError: A layer has been replaced, has hooks, or its norm is no batch norm with running statistics.
         """
-        if self.deploy:
-            return
-        deploy_form.check(self)
-        self.eval()
-        deploy_form.switch(self)
-        self.deploy = True
+        if not self.deploy:
+            deploy_form.check(self)
+            self.eval()
+            deploy_form.switch(self)
+            self.deploy = True
+        self.to(dtype=dtype)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # Every way of loading comes through here, so released and timm's weights load wherever ours do.
-        weights.adapt_state_dict(self, state_dict, prefix)
+        loading.adapt_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _freeze(self) -> None:
@@ -456,12 +306,16 @@ class IFormer(BaseModule):
             For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), contiguous, without a
             norm on it.
         """
-        if not exporting():
-            x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
+        dtype = x.dtype
+        if self.deploy:  # which may compute in bfloat16
+            x = x.to(self.stem[0].conv.weight.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
         x = self.stem(x)
         outputs = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.out_indices:
-                outputs.append(x.contiguous())  # mmcv's operators, such as RoIAlign, read wrong from channels-last maps
+                outputs.append(
+                    (x.to(dtype) if self.deploy else x).contiguous()
+                )  # mmcv's operators, such as RoIAlign, read wrong from channels-last maps
         return tuple(outputs)

@@ -1,30 +1,61 @@
-"""Cutting a map into windows and back, channel chunk by channel chunk (section F, equations 4 and 5)."""
-
-from collections.abc import Callable
+"""Cutting a map into windows and joining them, in channel chunks where asked for (section F, equations 4 and 5)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exporting import exporting
 
-
-def partition(x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:
+def partition(x: Tensor, window_size: int, num_chunks: int = 1, by_slices: bool = False) -> Tensor:
     """Cut a map into non-overlapping windows (equation 5).
 
+    The map is padded with zeros at the right and the bottom. Nothing is masked: padded tokens are keys like any other,
+    as in the released network.
+
     Args:
-        x: The map (B, C, H, W); H and W are multiples of `window_size`.
-        window_size: Side of a window, in pixels of the map.
-        num_chunks: In exported graphs the channels are split into this many chunks, cut one after the other and
-            concatenated. The result does not depend on it; on a phone the peak memory and the time do (Table 17).
-            torch only loses time by it (docs/performance.md), so there all channels are cut at once.
+        x: The map (B, C, H, W) of any size.
+        window_size: Side ws of a window, in pixels of the map.
+        num_chunks: Channel chunks that are cut one after the other and concatenated. The result does not depend on it;
+            on a phone the peak memory and the time do (Table 17).
+        by_slices: Whether each window is a slice of the map, instead of two reshapes and a transpose for all of them.
 
     Returns:
-        The windows (B nH nW, C, window_size, window_size), row by row within each map.
+        The windows (B nH nW, C, ws, ws), row by row within each map; by slices, map by map within each window.
     """
-    if num_chunks > 1 and exporting():
-        return torch.cat([partition(chunk, window_size) for chunk in x.chunk(num_chunks, dim=1)], dim=1)
-    _, channels, height, width = x.shape
+    height, width = x.shape[-2:]
+    if height % window_size or width % window_size:
+        x = F.pad(x, (0, -width % window_size, 0, -height % window_size))
+    cut = _slice if by_slices else _cut
+    if num_chunks > 1:
+        return torch.cat([cut(chunk, window_size) for chunk in x.chunk(num_chunks, dim=1)], dim=1)
+    return cut(x, window_size)
+
+
+def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1, by_slices: bool = False) -> Tensor:
+    """Join windows to the map that they were cut from, without its padding; the inverse of :func:`partition`.
+
+    Args:
+        windows: The windows (B nH nW, C, ws, ws).
+        height: Height of the map.
+        width: Width of the map.
+        num_chunks: As in :func:`partition`.
+        by_slices: As in :func:`partition`.
+
+    Returns:
+        The map (B, C, height, width).
+    """
+    window_size = windows.shape[-1]
+    rows, columns = -(-height // window_size), -(-width // window_size)
+    join = _concatenate if by_slices else _join
+    if num_chunks > 1:
+        x = torch.cat([join(chunk, rows, columns) for chunk in windows.chunk(num_chunks, dim=1)], dim=1)
+    else:
+        x = join(windows, rows, columns)
+    # Only where there is padding: a graph for another runtime should not hold a crop of nothing.
+    return x[..., :height, :width] if height % window_size or width % window_size else x
+
+
+def _cut(x: Tensor, window_size: int) -> Tensor:
+    _, channels, _, width = x.shape
     columns = width // window_size
     x = x.permute(0, 2, 3, 1)  # (B, H, W, C), as it is in memory
     x = x.reshape(-1, window_size, columns, window_size * channels)  # (B nH, ws, nW, ws C)
@@ -32,46 +63,20 @@ def partition(x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:
     return x.permute(0, 3, 1, 2)  # (B nH nW, C, ws, ws)
 
 
-def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1) -> Tensor:
-    """Join windows to the map they were cut from; the inverse of :func:`partition`.
-
-    Args:
-        windows: The windows (B nH nW, C, ws, ws).
-        height: Height of the map, nH ws.
-        width: Width of the map, nW ws.
-        num_chunks: As in :func:`partition`.
-
-    Returns:
-        The map (B, C, height, width).
-    """
-    if num_chunks > 1 and exporting():
-        return torch.cat([reverse(chunk, height, width) for chunk in windows.chunk(num_chunks, dim=1)], dim=1)
+def _join(windows: Tensor, rows: int, columns: int) -> Tensor:
     _, channels, window_size, _ = windows.shape
-    columns = width // window_size
     x = windows.permute(0, 2, 3, 1)  # (B nH nW, ws, ws, C), as it is in memory
     x = x.reshape(-1, columns, window_size, window_size * channels)  # (B nH, nW, ws, ws C)
-    x = x.transpose(1, 2).reshape(-1, height, width, channels)  # (B, H, W, C), the one copy
+    x = x.transpose(1, 2)  # (B nH, ws, nW, ws C)
+    x = x.reshape(-1, rows * window_size, columns * window_size, channels)  # (B, H, W, C), the one copy
     return x.permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
-def run_on_windows(run: Callable[[Tensor], Tensor], x: Tensor, window_size: int, num_chunks: int = 1) -> Tensor:
-    """Pad, cut, `run` on the windows, join and crop.
+def _slice(x: Tensor, window_size: int) -> Tensor:
+    rows = x.split(window_size, dim=2)  # of (B, C, ws, W)
+    return torch.cat([window for row in rows for window in row.split(window_size, dim=3)])  # (nH nW B, C, ws, ws)
 
-    The map is padded with zeros at the right and the bottom. Nothing is masked: the padded tokens are keys like any
-    other, as in the released network.
 
-    Args:
-        run: Maps windows (B nH nW, C, ws, ws) to windows of the same shape.
-        x: The map (B, C, H, W) of any size.
-        window_size: Side of a window, in pixels of the map.
-        num_chunks: As in :func:`partition`.
-
-    Returns:
-        The map (B, C, H, W).
-    """
-    height, width = x.shape[-2:]
-    bottom, right = -height % window_size, -width % window_size
-    if bottom or right:
-        x = F.pad(x, (0, right, 0, bottom))
-    x = reverse(run(partition(x, window_size, num_chunks)), height + bottom, width + right, num_chunks)
-    return x[..., :height, :width]
+def _concatenate(windows: Tensor, rows: int, columns: int) -> Tensor:
+    windows = windows.chunk(rows * columns)  # of (B, C, ws, ws)
+    return torch.cat([torch.cat(windows[i * columns : (i + 1) * columns], dim=3) for i in range(rows)], dim=2)

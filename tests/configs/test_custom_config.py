@@ -19,7 +19,7 @@ from mmiformer.datasets import check_dataset
 from mmiformer.errors import UserError
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer
-from mmiformer.models.iformer import ARCHS
+from mmiformer.models.arch import ARCHS
 
 DOCS = Path(__file__).parents[2] / 'docs'
 PAGE = '\n'.join((DOCS / name).read_text() for name in ('custom_config.md', 'custom_data.md'))

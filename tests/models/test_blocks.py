@@ -11,6 +11,14 @@ from ..helpers import randomise, relative_error
 BN, GELU = dict(type='BN'), dict(type='GELU')
 
 
+def norms_frozen(block: nn.Module) -> nn.Module:
+    """The block in training, with its batch norms in evaluation mode, as `norm_eval` has them."""
+    for module in block.train().modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return block
+
+
 @pytest.mark.parametrize('modulation', ['value', 'context'])
 @torch.no_grad()
 def test_shma_is_the_published_formula_token_by_token(modulation):
@@ -73,7 +81,7 @@ def test_frozen_batch_norm_folds_with_exact_outputs_and_gradients(kernel_size, g
 
 def test_batch_norm_that_trains_sees_the_batch():
     unit = randomise(ConvBN(4, 4, 1, norm_cfg=BN)).train()
-    assert not unit.frozen
+    assert not unit.folds
     y = unit(torch.randn(8, 4, 5, 5))
     torch.testing.assert_close(
         (y.mean((0, 2, 3)), y.var((0, 2, 3), False)), (unit.norm.bias, unit.norm.weight**2), rtol=1e-3, atol=1e-5
@@ -81,7 +89,7 @@ def test_batch_norm_that_trains_sees_the_batch():
 
 
 def test_what_a_frozen_ffn_keeps_for_the_backward_pass():
-    ffn, x = FFN(8, 4, BN, GELU).eval(), torch.randn(1, 8, 32, 32, requires_grad=True)
+    ffn, x = norms_frozen(FFN(8, 4, BN, GELU)), torch.randn(1, 8, 32, 32, requires_grad=True)
     kept = {}
 
     def pack(tensor):
@@ -98,8 +106,83 @@ def test_what_a_frozen_ffn_keeps_for_the_backward_pass():
 def test_activations_that_work_in_place_train_with_frozen_batch_norms(kind):
     gradients = []
     for inplace in (True, False):
-        ffn = randomise(FFN(8, 4, BN, dict(type=kind, inplace=inplace))).double().eval()
+        ffn = norms_frozen(randomise(FFN(8, 4, BN, dict(type=kind, inplace=inplace))).double())
         x = torch.randn(2, 8, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         ffn(x).pow(3).sum().backward()
         gradients.append([parameter.grad for parameter in ffn.parameters()])
     assert all(relative_error(*pair) < 1e-13 for pair in zip(*gradients, strict=True))
+
+
+# The module protocol: what a ConvBN does is norm(conv(x)), whoever watches or replaces a layer.
+
+
+def unit_and_input() -> tuple[ConvBN, torch.Tensor]:
+    unit = randomise(ConvBN(8, 16, 1, norm_cfg=BN, act_cfg=GELU)).double().eval()
+    return unit, torch.randn(2, 8, 5, 7, dtype=torch.float64)
+
+
+class Adapted(nn.Conv2d):
+    """A convolution with a way of its own, as adapters and fake quantization have."""
+
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3])
+@pytest.mark.parametrize('change', ['bias', 'subclass', 'dilation', 'groups', 'parametrization', 'own forward', 'norm'])
+def test_replaced_layers_are_what_counts(kernel_size, change):
+    unit, x = unit_and_input()
+    before = unit(x)
+    options = dict(kernel_size=kernel_size, padding=kernel_size // 2, dtype=torch.float64)
+    if change == 'bias':
+        unit.conv = nn.Conv2d(8, 16, bias=True, **options)
+    elif change == 'subclass':
+        unit.conv = Adapted(8, 16, **options)
+    elif change == 'dilation':
+        unit.conv = nn.Conv2d(8, 16, **{**options, 'dilation': 2, 'padding': 2 * (kernel_size // 2)})
+    elif change == 'groups':
+        unit.conv = nn.Conv2d(8, 16, groups=4, padding_mode='reflect', **options)
+    elif change == 'parametrization':
+        nn.utils.parametrizations.weight_norm(unit.conv)
+        unit.conv.parametrizations.weight.original0.data.mul_(2)
+    elif change == 'own forward':
+        other = nn.Conv2d(8, 16, **options)
+        unit.conv.forward = lambda x: other(x)
+    else:
+        unit.norm = nn.GroupNorm(4, 16, dtype=torch.float64)
+    found = unit(x)
+    assert relative_error(found, unit.act(unit.norm(unit.conv(x)))) < 1e-13
+    assert relative_error(found, before) > 1e-2
+
+
+@pytest.mark.parametrize('mode', ['eval', 'norm_eval', 'train'])
+@pytest.mark.parametrize('kind', ['forward', 'pre', 'global'])
+def test_hooks_of_every_module_fire_once(mode, kind):
+    block = randomise(ConvBlock(8, 2, BN, GELU))
+    block = dict(eval=block.eval, norm_eval=lambda: norms_frozen(block), train=block.train)[mode]()
+    leaves = [module for module in block.modules() if not list(module.children())] + [block.expand, block.project]
+    seen, handles = [], []
+    if kind == 'global':
+        handles.append(nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module)))
+    else:
+        for module in leaves:
+            add = module.register_forward_hook if kind == 'forward' else module.register_forward_pre_hook
+            handles.append(add(lambda module, *_: seen.append(module)))
+    try:
+        block(torch.randn(2, 8, 6, 6, requires_grad=True)).sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert len(leaves) == 10 and all(seen.count(module) == 1 for module in leaves)
+
+
+def test_backward_hooks_and_outputs_of_hooks_count():
+    unit, x = unit_and_input()
+    expected, gradients = unit(x), []
+    handle = unit.norm.register_forward_hook(lambda module, inputs, output: 0 * output)
+    assert unit(x).abs().max() == 0
+    handle.remove()
+    unit.conv.register_full_backward_hook(lambda module, grad_input, grad_output: gradients.append(grad_output))
+    found = unit(x.clone().requires_grad_())
+    found.sum().backward()
+    assert len(gradients) == 1 and relative_error(found, expected) < 1e-13

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from mmiformer.models import IFormerClassifier
-from mmiformer.models.weights import convert
+from mmiformer.models.layouts import convert
 from mmiformer.registry import MODELS
 
 from ..helpers import relative_error

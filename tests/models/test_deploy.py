@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmiformer.models import IFormer, fused, packed
+from mmiformer.models import IFormer, cpu
 from mmiformer.models.blocks import ConvBlock
 from mmiformer.models.deploy import switch_to_deploy
 
@@ -49,9 +49,9 @@ def test_fused_layers_of_this_torch(dtype, bound, monkeypatch):
     with torch.profiler.profile() as profile:
         outputs = deployed(x.to(dtype))
     names = {event.key for event in profile.key_averages()}
-    assert ('mkldnn::_linear_pointwise' in names) == fused._work(dtype)
-    assert fused._work(dtype) == hasattr(torch.ops.mkldnn, '_linear_pointwise')
-    monkeypatch.setattr(fused, '_work', lambda dtype: False)
+    assert ('mkldnn::_linear_pointwise' in names) == cpu._work(dtype)
+    assert cpu._work(dtype) == hasattr(torch.ops.mkldnn, '_linear_pointwise')
+    monkeypatch.setattr(cpu, '_work', lambda dtype: False)
     for output, plain, expected in zip(outputs, deployed(x.to(dtype)), network(x), strict=True):
         assert relative_error(output, expected) < bound and relative_error(plain, expected) < bound
 
@@ -60,7 +60,7 @@ def test_fused_layers_of_this_torch(dtype, bound, monkeypatch):
 @torch.no_grad()
 def test_convolutions_with_gelu(channels):
     conv, x = nn.Conv2d(channels, 8, 5, stride=2, padding=2), torch.randn(2, channels, 33, 46)
-    found = fused.act_of_conv(x.contiguous(memory_format=torch.channels_last), conv, nn.GELU())
+    found = cpu.act_of_conv(x.contiguous(memory_format=torch.channels_last), conv, nn.GELU())
     assert relative_error(found, nn.functional.gelu(copy.deepcopy(conv).double()(x.double()))) < 1e-5
     assert found.shape == (2, 8, 17, 23) and found.is_contiguous(memory_format=torch.channels_last)
 
@@ -98,33 +98,36 @@ def test_tangents_go_through():
         assert relative_error(found[1], expected[1]) < 1e-2
 
 
-@pytest.mark.parametrize('module', [fused, packed])
-def test_defaults_at_the_first_call_do_not_matter(module):
+def test_defaults_at_the_first_call_do_not_matter():
     answers = set()
-    arguments = (torch.float32,) if module is fused else ()
     for dtype, device in ((torch.float32, 'cpu'), (torch.float64, 'cpu'), (torch.float32, 'meta')):
         before = torch.get_default_dtype()
         try:
             torch.set_default_dtype(dtype)
             with torch.device(device):
-                answers.add(module._work.__wrapped__(*arguments))
+                answers.add(cpu._work.__wrapped__(torch.float32))
         finally:
             torch.set_default_dtype(before)
     assert len(answers) == 1
 
 
 @torch.no_grad()
-def test_packed_weights():
-    """From the second image of a size on, small products have packed weights; other sizes in between do no harm."""
+def test_bfloat16_inside_and_the_data_type_of_the_image_outside():
     network, deployed = pair(torch.float32)
-    for height, width in ((150, 90), (150, 90), (64, 64), (150, 90), (150, 90)):
-        x = torch.randn(2, 3, height, width)
-        with torch.profiler.profile() as profile:
-            outputs = deployed(x)
-        for output, expected in zip(outputs, network(x), strict=True):
-            assert relative_error(output, expected) < 1e-5
-    available = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    assert ('mkl::_mkl_linear' in {event.key for event in profile.key_averages()}) == available
+    assert switch_to_deploy(nn.ModuleDict(dict(backbone=deployed)), torch.bfloat16) == 1
+    assert {parameter.dtype for parameter in deployed.parameters()} == {torch.bfloat16}
+    x = torch.randn(2, 3, 150, 90)
+    for output, expected in zip(deployed(x), network(x), strict=True):
+        assert output.dtype == torch.float32 and output.is_contiguous()
+        assert 0 < relative_error(output, expected) < 0.1
+
+
+def test_the_processor_is_asked_for_bf16(monkeypatch):
+    for flags, known in (('fpu avx512_bf16 sse', True), ('fp asimd bf16', True), ('fpu avx512f bf160', False)):
+        monkeypatch.setattr(cpu.Path, 'read_text', lambda path, flags=flags: f'model name: X\nflags : {flags}\n')
+        assert cpu.has_bf16.__wrapped__() == known
+    monkeypatch.undo()
+    assert cpu.has_bf16() in (True, False)
 
 
 def test_input_keeps_its_gradient():
@@ -167,9 +170,33 @@ def test_it_has_no_norms_and_nothing_to_train():
 def test_norms_that_cannot_be_folded_are_named_and_nothing_is_changed():
     network = IFormer(TINY, norm_cfg=dict(type='GN', num_groups=4))
     keys = network.state_dict().keys()
-    with pytest.raises(ValueError, match=r'stem\.0\.norm is GroupNorm'):
+    with pytest.raises(ValueError, match=r'stem\.0 cannot be folded.*stem\.0\.norm is GroupNorm'):
         network.switch_to_deploy()
     assert network.state_dict().keys() == keys and not network.deploy
+
+
+@pytest.mark.parametrize('change', ['replaced', 'hook'])
+def test_layers_that_would_be_lost_are_named_and_nothing_is_changed(change):
+    network = IFormer(TINY)
+    unit = network.stages[2].blocks[1].expand
+    if change == 'replaced':
+        unit.conv = nn.Sequential(unit.conv)
+    else:
+        unit.norm.register_forward_hook(lambda *_: None)
+    keys = network.state_dict().keys()
+    with pytest.raises(ValueError, match=r'stages\.2\.blocks\.1\.expand cannot be folded'):
+        network.switch_to_deploy()
+    assert network.state_dict().keys() == keys and not network.deploy
+
+
+def test_a_bias_is_folded_too():
+    network = randomise(IFormer(TINY, window_size=4)).double().eval()
+    unit = network.stages[2].blocks[1].expand
+    unit.conv.bias = nn.Parameter(torch.randn(48, dtype=torch.float64))
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    expected = network(x)
+    network.switch_to_deploy()
+    assert all(relative_error(output, level) < 1e-12 for output, level in zip(network(x), expected, strict=True))
 
 
 def test_blocks_of_another_kind_are_named_and_nothing_is_changed():

@@ -1,4 +1,4 @@
-"""The backbone: shapes, windows against explicit loops, training behaviour, wrong arguments."""
+"""The backbone: shapes, windows against explicit loops, training behavior, wrong arguments."""
 
 import copy
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mmiformer.models import IFormer
+from mmiformer.models.arch import ARCHS
 from mmiformer.models.blocks import CPE, FFN, SHMA
-from mmiformer.models.iformer import ARCHS
 
 from ..helpers import SHALLOW, TINY, randomise, relative_error
 

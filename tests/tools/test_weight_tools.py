@@ -13,7 +13,7 @@ from PIL import Image
 from mmiformer import checkpoint
 from mmiformer.datasets.imagenet import preprocess
 from mmiformer.models import IFormerClassifier
-from mmiformer.models.weights import LAYOUTS, convert
+from mmiformer.models.layouts import LAYOUTS, convert
 
 from ..helpers import TINY, randomise
 from ..parity import released_state_dict

@@ -1,34 +1,31 @@
-"""Layers with what follows them done in the same pass over memory: GELU, and the sum with a residual.
+"""The only module with private operators of torch, those of its CPU build.
 
-On the CPU torch has oneDNN's fused layers as operators that it uses itself when it compiles, and promises to nobody.
-They are tried once; where they are missing or wrong, or cannot be used, the plain operators do the same. Small products
-are faster with packed weights (`packed.py`), and what follows them then works in place.
+Layers with what follows them done in the same pass over memory: GELU, and the sum with a residual. torch has oneDNN's
+fused layers as operators that it uses itself when it compiles, and promises to nobody. They are tried once; where they
+are missing or wrong, or cannot be used, the plain operators do the same.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from .packed import packed_linear
+from .blocks import is_plain
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (..., C')."""
-    if _usable(x, layer) and (result := packed_linear(x, layer)) is not None:
-        return result
     return layer(x)
 
 
 def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
     """`act(layer(x))` for x (..., C')."""
     if _is_gelu(act) and _usable(x, layer):
-        if (result := packed_linear(x, layer)) is not None:
-            return torch.ops.aten.gelu_(result)
         return _linear_gelu(x, layer.weight, layer.bias)
     return act(layer(x))
 
@@ -36,14 +33,12 @@ def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
 def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
     """`residual + layer(x)` for residual (..., C) and x (..., C')."""
     if _usable(x, layer):
-        if (result := packed_linear(x, layer)) is not None:
-            return result.add_(residual)
         return _linear_sum(residual, x, layer.weight, layer.bias)
     return residual + layer(x)
 
 
 def act_of_conv(x: Tensor, layer: nn.Conv2d, act: nn.Module) -> Tensor:
-    """`act(layer(x))` for a map x (B, C', H, W), channels-last in memory."""
+    """`act(layer(x))` for a map x (B, C', H', W'), channels-last in memory."""
     if _is_gelu(act) and _usable(x, layer):
         padding = layer.padding
         if layer.in_channels >= 16:  # without padding oneDNN is faster, by more than a padded copy of the map costs
@@ -52,8 +47,18 @@ def act_of_conv(x: Tensor, layer: nn.Conv2d, act: nn.Module) -> Tensor:
     return act(layer(x))
 
 
+@cache
+def has_bf16() -> bool:
+    """Whether the processor has arithmetic in bfloat16, without which it is slower than float32; False if unknown."""
+    try:
+        words = Path('/proc/cpuinfo').read_text().split()
+    except OSError:
+        return False
+    return bool({'avx512_bf16', 'amx_bf16', 'bf16'} & set(words))  # x86 and, the last, Arm
+
+
 def _is_gelu(act: nn.Module) -> bool:
-    return isinstance(act, nn.GELU) and act.approximate == 'none'
+    return is_plain(act, nn.GELU.forward) and act.approximate == 'none'
 
 
 def _usable(x: Tensor, layer: nn.Module) -> bool:
@@ -61,8 +66,7 @@ def _usable(x: Tensor, layer: nn.Module) -> bool:
         type(x) is Tensor  # nothing that stands for one
         and x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.bfloat16)
-        and type(layer) in (nn.Linear, nn.Conv2d)  # not a quantised one, or one with ways of its own
-        and not (layer._forward_pre_hooks or layer._forward_hooks)  # they would not be called
+        and is_plain(layer, nn.Linear.forward, nn.Conv2d.forward)
         and not torch.is_grad_enabled()  # they have no gradient
         and getattr(forward_ad, '_current_level', -1) < 0  # nor a tangent
         and not torch.jit.is_tracing()
