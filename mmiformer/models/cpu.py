@@ -1,14 +1,15 @@
 """The only module with private operators of torch, those of its CPU build.
 
-Layers with what follows them done in the same pass over memory: GELU, and the sum with a residual. torch has oneDNN's
-fused layers as operators that it uses itself when it compiles, and promises to nobody. They are tried once; where they
-are missing or wrong, or cannot be used, the plain operators do the same.
+Fused layers do GELU, or the sum with a residual, in the same pass over memory; packed weights are brought once, not at
+each call, into the order in which MKL reads them. torch uses these operators itself when it compiles, but promises them
+to nobody. So they are tried once, and where they are missing, wrong or unusable, the plain operators do the same.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -17,15 +18,25 @@ from torch.autograd import forward_ad
 
 from .blocks import is_plain
 
+# For small inputs packing dominates the product; with more rows than this, oneDNN's product is as fast.
+PACKED_ROWS = 1024
+
+# {layer: (number of rows, weights, their version, the same packed)}; not in the layer, which can be copied and saved
+_packed: WeakKeyDictionary[nn.Linear, tuple[int, Tensor, int, Tensor | None]] = WeakKeyDictionary()
+
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (..., C')."""
+    if _usable(x, layer) and (result := packed_linear(x, layer)) is not None:
+        return result
     return layer(x)
 
 
 def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
     """`act(layer(x))` for x (..., C')."""
     if _is_gelu(act) and _usable(x, layer):
+        if (result := packed_linear(x, layer)) is not None:
+            return torch.ops.aten.gelu_(result)
         return _linear_gelu(x, layer.weight, layer.bias)
     return act(layer(x))
 
@@ -33,6 +44,8 @@ def act_of_linear(x: Tensor, layer: nn.Linear, act: nn.Module) -> Tensor:
 def sum_with_linear(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
     """`residual + layer(x)` for residual (..., C) and x (..., C')."""
     if _usable(x, layer):
+        if (result := packed_linear(x, layer)) is not None:
+            return result.add_(residual)
         return _linear_sum(residual, x, layer.weight, layer.bias)
     return residual + layer(x)
 
@@ -47,14 +60,39 @@ def act_of_conv(x: Tensor, layer: nn.Conv2d, act: nn.Module) -> Tensor:
     return act(layer(x))
 
 
-@cache
+def packed_linear(x: Tensor, layer: nn.Linear) -> Tensor | None:
+    """`layer(x)` with packed weights, for x (..., C') on the CPU and without gradients; a tensor of its own.
+
+    Weights are packed for a number of rows when it comes twice in a row, since packing for images of changing sizes
+    costs more than it gains. They are packed again when they have changed, except through `weight.data`, which torch
+    does not track.
+
+    Returns:
+        None if they are not packed: too many rows, another data type than float32, or a processor that gains nothing.
+    """
+    weight, rows = layer.weight, x.numel() // x.shape[-1]
+    wanted = 0 < rows <= PACKED_ROWS and x.dtype == weight.dtype == torch.float32 and not weight.is_inference()
+    if not (wanted and _packs()):
+        return None
+    known_rows, known, version, packed = _packed.get(layer, (0, weight, 0, None))
+    same = known_rows == rows and known.data_ptr() == weight.data_ptr() and version == weight._version
+    if packed is None or not same:
+        packed = _pack(weight, rows) if same else None
+        _packed[layer] = rows, weight.detach(), weight._version, packed
+    return None if packed is None else _packed_product(x, packed, weight, layer.bias, rows)
+
+
 def has_bf16() -> bool:
     """Whether the processor has arithmetic in bfloat16, without which it is slower than float32; False if unknown."""
+    return bool({'avx512_bf16', 'amx_bf16', 'bf16'} & _cpuinfo())  # x86 and, the last, Arm
+
+
+@cache
+def _cpuinfo() -> frozenset[str]:
     try:
-        words = Path('/proc/cpuinfo').read_text().split()
-    except OSError:
-        return False
-    return bool({'avx512_bf16', 'amx_bf16', 'bf16'} & set(words))  # x86 and, the last, Arm
+        return frozenset(Path('/proc/cpuinfo').read_text().split())
+    except OSError:  # not Linux
+        return frozenset()
 
 
 def _is_gelu(act: nn.Module) -> bool:
@@ -106,6 +144,29 @@ def _work(dtype: torch.dtype) -> bool:
         return False
     error = max((one.float() - other.float()).abs().max() for one, other in zip(fused, plain, strict=True))
     return bool(error < 50 * torch.finfo(dtype).eps)
+
+
+@cache
+def _packs() -> bool:
+    """Whether packing gains time, as MKL's does on Intel's processors alone, and torch's operators for it are right."""
+    if 'GenuineIntel' not in _cpuinfo():
+        return False
+    kind = dict(dtype=torch.float32, device='cpu')  # whatever the defaults are at the first call
+    x, weight = torch.linspace(-2, 2, 64, **kind).view(2, 8, 4).unbind()
+    bias = torch.ones(8, **kind)
+    try:
+        found = _packed_product(x, _pack(weight, 8), weight, bias, 8)
+    except (AttributeError, RuntimeError):  # there is none of that name, or not with these arguments
+        return False
+    return torch.allclose(found, F.linear(x, weight, bias), rtol=0, atol=1e-5)
+
+
+def _pack(weight: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), rows)
+
+
+def _packed_product(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkl._mkl_linear(x, packed, weight, bias, rows)
 
 
 def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
