@@ -26,12 +26,42 @@ init_default_scope('TOOLBOX')
 backbone = MODELS.build(dict(type='mmiformer.IFormer', arch='t'))
 assert type(backbone).__name__ == 'IFormer'
 """
+EVALUATE_IN_TOOLBOX = """
+from mmengine.registry import init_default_scope
+from TOOLBOX.registry import HOOKS, METRICS
+init_default_scope('TOOLBOX')
+metric = METRICS.build(dict(type='mmiformer.ClassIoU', iou_metrics=['mIoU']))
+assert type(metric).__mro__[1].__name__ == 'IoUMetric' and metric.metrics == ['mIoU']
+hook = HOOKS.build(dict(type='mmiformer.ValidationPictures', number=2))
+assert (type(hook).__name__, hook.number) == ('ValidationPictures', 2)
+"""
+WITHOUT_MMSEG = """
+import sys
+sys.modules['mmseg'] = None
+from mmdet.registry import METRICS
+assert METRICS.get('mmiformer.ClassIoU')
+try:
+    METRICS.build(dict(type='mmiformer.ClassIoU'))
+except ImportError as error:
+    assert 'mmseg' in str(error)
+else:
+    raise AssertionError('built without mmseg')
+"""
+TOOLBOXES = ('mmdet', 'mmseg')
 
 
 @pytest.mark.parametrize(
     'code',
-    [BUILD, *(BUILD_IN_TOOLBOX.replace('TOOLBOX', toolbox) for toolbox in ('mmdet', 'mmseg'))],
-    ids=['mmengine', 'mmdet', 'mmseg'],
+    [
+        BUILD,
+        *(
+            code.replace('TOOLBOX', toolbox)
+            for code in (BUILD_IN_TOOLBOX, EVALUATE_IN_TOOLBOX)
+            for toolbox in TOOLBOXES
+        ),
+        WITHOUT_MMSEG,
+    ],
+    ids=['mmengine', 'mmdet', 'mmseg', 'evaluation in mmdet', 'evaluation in mmseg', 'without mmseg'],
 )
 def test_builds_by_its_name_without_custom_imports(code):
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

@@ -35,15 +35,16 @@ def building(cfg: Mapping, *keys: str) -> Iterator[None]:
 
 def _failed_key(cfg: Mapping, keys: tuple[str, ...], error: Exception) -> str:
     """The dotted key of the innermost part that was being built, as far as it is found in the config."""
-    key, part = [], {key: cfg[key] for key in keys if key in cfg}
+    top = {key: cfg[key] for key in keys if key in cfg}
+    key, part = keys[0], {}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is build_from_cfg.__code__:
             built = frame.f_locals['cfg']
-            for name, value in _parts(part):
+            for name, value in (*_parts(part, f'{key}.'), *_parts(top)):
                 if isinstance(value, Mapping) and value == built:
-                    key, part = [*key, name], value
+                    key, part = name, value
                     break
-    return '.'.join(key) or keys[0]
+    return key
 
 
 def _parts(config: object, prefix: str = '') -> Iterator[tuple[str, object]]:
