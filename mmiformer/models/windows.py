@@ -1,5 +1,7 @@
 """Cutting a map into windows and joining them, in channel chunks where asked for (section F, equations 4 and 5)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,10 +26,11 @@ def partition(x: Tensor, window_size: int, num_chunks: int = 1, by_slices: bool 
     height, width = x.shape[-2:]
     if height % window_size or width % window_size:
         x = F.pad(x, (0, -width % window_size, 0, -height % window_size))
-    cut = _slice if by_slices else _cut
-    if num_chunks > 1:
-        return torch.cat([cut(chunk, window_size) for chunk in x.chunk(num_chunks, dim=1)], dim=1)
-    return cut(x, window_size)
+    if by_slices:
+        return _in_chunks(lambda x: _slice(x, window_size), x, num_chunks, dim=1)
+    x = x.permute(0, 2, 3, 1)  # (B, H, W, C), as it is in memory
+    x = _in_chunks(lambda x: _cut(x, window_size), x, num_chunks, dim=3)  # (B nH nW, ws, ws, C)
+    return x.permute(0, 3, 1, 2)  # (B nH nW, C, ws, ws)
 
 
 def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1, by_slices: bool = False) -> Tensor:
@@ -45,31 +48,32 @@ def reverse(windows: Tensor, height: int, width: int, num_chunks: int = 1, by_sl
     """
     window_size = windows.shape[-1]
     rows, columns = -(-height // window_size), -(-width // window_size)
-    join = _concatenate if by_slices else _join
-    if num_chunks > 1:
-        x = torch.cat([join(chunk, rows, columns) for chunk in windows.chunk(num_chunks, dim=1)], dim=1)
+    if by_slices:
+        x = _in_chunks(lambda windows: _concatenate(windows, rows, columns), windows, num_chunks, dim=1)
     else:
-        x = join(windows, rows, columns)
+        x = windows.permute(0, 2, 3, 1)  # (B nH nW, ws, ws, C), as it is in memory
+        x = _in_chunks(lambda windows: _join(windows, rows, columns), x, num_chunks, dim=3)  # (B, H, W, C)
+        x = x.permute(0, 3, 1, 2)  # (B, C, H, W)
     # Only where there is padding: a graph for another runtime should not hold a crop of nothing.
     return x[..., :height, :width] if height % window_size or width % window_size else x
 
 
+def _in_chunks(run: Callable[[Tensor], Tensor], x: Tensor, number: int, dim: int) -> Tensor:
+    return run(x) if number == 1 else torch.cat([run(chunk) for chunk in x.chunk(number, dim)], dim)
+
+
 def _cut(x: Tensor, window_size: int) -> Tensor:
-    _, channels, _, width = x.shape
+    _, _, width, channels = x.shape
     columns = width // window_size
-    x = x.permute(0, 2, 3, 1)  # (B, H, W, C), as it is in memory
     x = x.reshape(-1, window_size, columns, window_size * channels)  # (B nH, ws, nW, ws C)
-    x = x.transpose(1, 2).reshape(-1, window_size, window_size, channels)  # (B nH nW, ws, ws, C), the one copy
-    return x.permute(0, 3, 1, 2)  # (B nH nW, C, ws, ws)
+    return x.transpose(1, 2).reshape(-1, window_size, window_size, channels)  # (B nH nW, ws, ws, C), the one copy
 
 
 def _join(windows: Tensor, rows: int, columns: int) -> Tensor:
-    _, channels, window_size, _ = windows.shape
-    x = windows.permute(0, 2, 3, 1)  # (B nH nW, ws, ws, C), as it is in memory
-    x = x.reshape(-1, columns, window_size, window_size * channels)  # (B nH, nW, ws, ws C)
+    _, window_size, _, channels = windows.shape
+    x = windows.reshape(-1, columns, window_size, window_size * channels)  # (B nH, nW, ws, ws C)
     x = x.transpose(1, 2)  # (B nH, ws, nW, ws C)
-    x = x.reshape(-1, rows * window_size, columns * window_size, channels)  # (B, H, W, C), the one copy
-    return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+    return x.reshape(-1, rows * window_size, columns * window_size, channels)  # (B, H, W, C), the one copy
 
 
 def _slice(x: Tensor, window_size: int) -> Tensor:
