@@ -40,7 +40,7 @@ def released_shapes(name: str) -> dict[str, tuple[int, ...]]:
     return {key: shape for key, shape in table.items() if not key.startswith(dropped)}
 
 
-def _array(key: str, shape: tuple[int, ...]) -> np.ndarray:
+def array(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """The float32 array that stands for the released parameter or buffer `key`."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     name = key.rsplit('.', 1)[-1]
@@ -60,7 +60,7 @@ def _array(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def released_state_dict(name: str) -> dict[str, torch.Tensor]:
     """The deterministic weights of `cls_{arch}[_distill]` or `dense_{arch}` under the released code's keys."""
-    return {key: torch.from_numpy(np.asarray(_array(key, shape))) for key, shape in released_shapes(name).items()}
+    return {key: torch.from_numpy(np.asarray(array(key, shape))) for key, shape in released_shapes(name).items()}
 
 
 @functools.cache

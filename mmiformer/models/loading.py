@@ -65,7 +65,7 @@ def _misfit(module: nn.Module, layout: str, wrong: str, found: str = '', wanted:
     )
 
 
-def _replace(module: nn.Module, state_dict: dict, prefix: str, fitting: Mapping[str, Tensor]) -> None:
+def replace(module: nn.Module, state_dict: dict, prefix: str, fitting: Mapping[str, Tensor]) -> None:
     """Put `fitting`, in our layout, in the place of all keys of `state_dict` under `prefix`."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         del state_dict[key]
@@ -127,7 +127,7 @@ def adapt_state_dict(backbone: nn.Module, state_dict: dict, prefix: str) -> None
         fields = arch_fields(weights)
         wanted = {key: getattr(backbone.arch, key) for key in fields}
         raise _misfit(backbone, layout, wrong, f'arch={name_of(fields)!r}', f'arch={name_of(wanted)!r}')
-    _replace(backbone, state_dict, prefix, built)
+    replace(backbone, state_dict, prefix, built)
 
 
 def adapt_classifier_state_dict(classifier: nn.Module, state_dict: dict, prefix: str) -> None:
@@ -153,7 +153,7 @@ def adapt_classifier_state_dict(classifier: nn.Module, state_dict: dict, prefix:
         found = f'arch={name_of(fields)!r}, distillation={distilled}'
         wanted = f'arch={name_of(wanted)!r}, distillation={classifier.distillation}'
         raise _misfit(classifier, layout, wrong, found, wanted)
-    _replace(classifier, state_dict, prefix, weights)
+    replace(classifier, state_dict, prefix, weights)
 
 
 def backbone_of(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def load_pretrained(
     """Load a weight file strictly; into a backbone its backbone alone, into a classifier the heads too.
 
     Args:
-        module: An `IFormer` or an `IFormerClassifier`.
+        module: An `IFormer`, an `IFormerClassifier`, or another paper's backbone, which has a `backbone_of` of its own.
         checkpoint: A path, a URL, or the name of a published file, in any layout.
         prefix: What stands before the module's keys in the file, where it cannot be found out: several iFormers are in
             it, or parts beside the backbone that are neither neck nor known head.
@@ -200,7 +200,7 @@ def load_pretrained(
         if prefix:
             state_dict = under(state_dict, f'{prefix.removesuffix(".")}.')
         elif not hasattr(module, 'backbone'):
-            state_dict = backbone_of(state_dict)
+            state_dict = getattr(module, 'backbone_of', backbone_of)(state_dict)
         module.load_state_dict(state_dict)
     except UserError as error:
         raise UserError(f'{checkpoint}: {error}') from error
@@ -211,7 +211,7 @@ def init_pretrained(module: nn.Module) -> bool:
 
     MMEngine would load it non-strictly, and unpickle whatever the file holds.
     """
-    cfgs = [module.init_cfg] if isinstance(module.init_cfg, dict) else module.init_cfg
+    cfgs = [module.init_cfg] if isinstance(module.init_cfg, dict) else module.init_cfg or []
     pretrained = [cfg for cfg in cfgs if cfg['type'] == 'Pretrained']
     for cfg in pretrained:
         load_pretrained(module, **{key: value for key, value in cfg.items() if key != 'type'})
