@@ -37,10 +37,13 @@ def backbone(**changes) -> torch.nn.Module:
     return MODELS.build({**Config.fromfile(CONFIG).model.backbone, **changes}).eval()
 
 
-def test_evaluates_to_the_same_figures(folder, monkeypatch):
+@pytest.mark.parametrize(
+    ('options', 'within'), [((), 0.05), (('--deploy',), 0.05), (('--deploy', '--dtype', 'bf16'), 1)]
+)
+def test_evaluates_to_the_same_figures(folder, monkeypatch, options, within):
     assert call(monkeypatch, 'make_shapes', 'shapes', '--images', 20, '--size', 64) is None
-    assert call(monkeypatch, 'test', CONFIG, 'before_redesign.pth', *WHERE, '--out', 'figures.json') is None
-    assert json.loads((folder / 'figures.json').read_text())['figures'] == pytest.approx(FIGURES, abs=0.05)
+    assert call(monkeypatch, 'test', CONFIG, 'before_redesign.pth', *WHERE, '--out', 'figures.json', *options) is None
+    assert json.loads((folder / 'figures.json').read_text())['figures'] == pytest.approx(FIGURES, abs=within)
 
 
 def test_resumes(folder, monkeypatch):

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmiformer.engine.cli import add_cfg_options, add_deploy, add_trust, command
+from mmiformer.engine.cli import add_cfg_options, add_deploy, add_trust, command, deploy_dtype
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.runs import read_checkpoint
 from mmiformer.errors import UserError
@@ -111,9 +111,10 @@ def predict(predictor: Predictor, sources: list[Source], results: Results, score
 @command('what was predicted so far is in the folder of --out')
 def main() -> None:
     args = parse_args()
+    dtype = deploy_dtype(args)
     sources, cfg, checkpoint = prepare(args)
     info = dict(config=args.config, checkpoint=args.checkpoint, root=str(sources[0].root))
-    predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device, args.deploy)
+    predictor = Predictor(cfg, checkpoint, args.checkpoint, args.device, args.deploy, dtype)
     del checkpoint  # its optimizer may be twice the model
     with Results(args.out, predictor.classes, predictor.palette, cfg.default_scope == 'mmseg', info) as results:
         skipped = predict(predictor, sources, results, args.score_thr)

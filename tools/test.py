@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 
 from mmiformer import checkpoint
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.cli import add_compile, add_deploy, command, make_parser
+from mmiformer.engine.cli import add_compile, add_deploy, command, deploy_dtype, make_parser
 from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config
 from mmiformer.engine.launch import join_processes
 from mmiformer.engine.notes import keep_notes
@@ -85,8 +85,9 @@ def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> 
 def main() -> None:
     args = parse_args()
     keep_notes()
+    dtype = deploy_dtype(args)
     cfg, tested = prepare(args)
-    runner = WholeRunner(cfg, tested, args.deploy, args.compile)
+    runner = WholeRunner(cfg, tested, args.deploy, dtype, args.compile)
     metrics = runner.test()
     if is_main_process():
         report(args, cfg, runner, metrics)

@@ -2,8 +2,10 @@
 
 import copy
 import functools
+import logging
 from collections.abc import Callable
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
@@ -12,10 +14,13 @@ from torch import Tensor, nn
 
 from ..errors import UserError, few
 from ..models.compiling import compile_backbones
+from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
 from .building import building
 from .config import RUNNER_ARGUMENTS
 from .notes import log_notes
+
+logger = logging.getLogger(__name__)
 
 
 def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
@@ -50,22 +55,25 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         )
 
 
-def speed_up(model: nn.Module, deploy: bool = False, compile: bool = False) -> None:
+def speed_up(model: nn.Module, deploy: bool = False, dtype: torch.dtype | None = None, compile: bool = False) -> None:
     """Bring the backbone into a faster form, in place; for the deploy form its weights must have been loaded.
 
     Args:
         model: A detector or segmentor.
         deploy: Whether into its deploy form.
+        dtype: What the deploy form computes in; None for the data type of the weights.
         compile: Whether torch is to compile it.
 
     Raises:
-        UserError: The model has no backbone with that form, or one whose norms cannot be folded.
+        UserError: The model has no backbone with that form, or one whose layers cannot be folded.
     """
     try:
-        if deploy and not switch_to_deploy(model):
+        if deploy and not switch_to_deploy(model, dtype):
             raise ValueError('no module of the model has a switch_to_deploy()')
     except ValueError as error:
         raise UserError(f'--deploy: {error}') from error
+    if dtype is torch.bfloat16 and next(model.parameters()).device.type == 'cpu' and not has_bf16():
+        logger.warning('--dtype bf16: this processor has no bfloat16 arithmetic, so it is slower than fp32.')
     if compile and not compile_backbones(model):
         raise UserError('--compile: the model has no IFormer, whose parts could be compiled')
 
@@ -90,14 +98,22 @@ class WholeRunner(Runner):
         cfg: The config; it is not changed.
         checkpoint: The content of `cfg.load_from`, to be tested or resumed from, which must fit.
         deploy: Whether the backbone takes its deploy form when the checkpoint has been loaded.
+        dtype: What the deploy form computes in; None for the data type of the weights.
         compile: Whether torch is to compile the backbone.
 
     Raises:
         UserError: Something that the config names cannot be built.
     """
 
-    def __init__(self, cfg: Config, checkpoint: dict | None = None, deploy: bool = False, compile: bool = False):
-        self._checkpoint, self._deploy, self._compile = checkpoint, deploy, compile
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: dict | None = None,
+        deploy: bool = False,
+        dtype: torch.dtype | None = None,
+        compile: bool = False,
+    ):
+        self._checkpoint, self._deploy, self._dtype, self._compile = checkpoint, deploy, dtype, compile
         cfg = copy.deepcopy(cfg)
         super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
         if not deploy:
@@ -127,7 +143,7 @@ class WholeRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_whole(model, self._checkpoint['state_dict'], filename)
         if self._deploy:
-            speed_up(model, deploy=True, compile=self._compile)
+            speed_up(model, True, self._dtype, self._compile)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}: all keys match.')
         return self._checkpoint

@@ -70,13 +70,22 @@ class Predictor:
         source: Where the checkpoint is from, for errors.
         device: Where to run.
         deploy: Whether the backbone takes its deploy form.
+        dtype: What the deploy form computes in; None for the data type of the weights.
 
     Raises:
         UserError: The config has no test pipeline for images, the device is not there, or model, checkpoint and classes
             do not fit each other.
     """
 
-    def __init__(self, cfg: Config, checkpoint: dict, source: str, device: str, deploy: bool = False):
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: dict,
+        source: str,
+        device: str,
+        deploy: bool = False,
+        dtype: torch.dtype | None = None,
+    ):
         cfg = cfg.copy()
         init_default_scope(cfg.default_scope)
         tested = next(datasets(cfg, ('test_dataloader',)), {})
@@ -93,7 +102,7 @@ class Predictor:
             self._load = TRANSFORMS.build({**load[0], 'backend_args': None})  # images are on this machine
             self._inferencer = _build_inferencer(cfg, checkpoint['state_dict'], source, device, self.painter, self.meta)
         self._check_heads()
-        speed_up(self._inferencer.model, deploy)
+        speed_up(self._inferencer.model, deploy, dtype)
 
     @property
     def meta(self) -> dict:

@@ -135,7 +135,7 @@ class Deployable(Sum):
     def forward(self, number, sample_idx, mode):
         return [self.weight.mean()] if mode == 'predict' else super().forward(number, sample_idx, mode)
 
-    def switch_to_deploy(self):
+    def switch_to_deploy(self, dtype=None):
         self.weight = nn.Parameter(self.weight.detach().repeat(2))
 
 
@@ -257,6 +257,16 @@ def test_backbone_takes_its_form(monkeypatch):
     assert model['backbone'].deploy and model['backbone'].stem in compiled and model['head'] not in compiled
 
 
+@pytest.mark.parametrize('there', [True, False])
+def test_bfloat16_where_the_processor_has_it(there, monkeypatch, caplog):
+    monkeypatch.setattr('mmiformer.engine.runner.has_bf16', lambda: there)
+    model = nn.ModuleDict(dict(backbone=IFormer(TINY).eval(), head=nn.Linear(2, 2)))
+    speed_up(model, deploy=True, dtype=torch.bfloat16)
+    assert {p.dtype for p in model['backbone'].parameters()} == {torch.bfloat16}
+    assert model['head'].weight.dtype == torch.float32
+    assert ['no bfloat16' in message for message in caplog.messages] == [True] * (not there)
+
+
 @pytest.mark.parametrize('option', ['deploy', 'compile'])
 def test_a_model_without_one_is_an_error(option):
     with pytest.raises(UserError, match=f'--{option}: '):
@@ -264,5 +274,5 @@ def test_a_model_without_one_is_an_error(option):
 
 
 def test_norms_that_do_not_fold_are_named():
-    with pytest.raises(UserError, match=r'--deploy: stem\.0\.norm is GroupNorm'):
+    with pytest.raises(UserError, match=r'--deploy: stem\.0 .*GroupNorm'):
         speed_up(IFormer(TINY, norm_cfg=dict(type='GN', num_groups=4)), deploy=True)

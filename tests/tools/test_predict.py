@@ -167,16 +167,17 @@ def test_segmentation(inputs, tmp_path, monkeypatch, capsys):
         label = Image.open(tmp_path / 'out' / image['label_file'])
         answer = inference_model(model, pixels).seg_logits.data.argmax(0).numpy()
         assert label.mode == 'P' and np.array_equal(np.asarray(label), answer)
-        colours = np.array(ADE20KDataset.METAINFO['palette'])[answer]
-        assert np.array_equal(np.asarray(label.convert('RGB')), colours)
+        colors = np.array(ADE20KDataset.METAINFO['palette'])[answer]
+        assert np.array_equal(np.asarray(label.convert('RGB')), colors)
         seen |= set(np.unique(answer))
     assert len(seen) > 3
 
-    deployed = (SEM_FPN, weights, inputs / 'b/x.png', '--out', 'deployed', '--deploy', '--cfg-options', SMALL)
-    assert call(monkeypatch, 'predict', *deployed) is None
-    (file,) = (tmp_path / 'deployed/labels').rglob('*.png')
-    plain = Image.open(tmp_path / 'out' / images['b/x.png:'][0]['label_file'])
-    assert np.mean(np.asarray(Image.open(file)) == np.asarray(plain)) > 0.99
+    plain = np.asarray(Image.open(tmp_path / 'out' / images['b/x.png:'][0]['label_file']))
+    for dtype, same in (('fp32', 0.99), ('bf16', 0.9)):
+        options = ('--out', dtype, '--deploy', '--dtype', dtype, '--cfg-options', SMALL)
+        assert call(monkeypatch, 'predict', SEM_FPN, weights, inputs / 'b/x.png', *options) is None
+        (file,) = (tmp_path / dtype / 'labels').rglob('*.png')
+        assert np.mean(np.asarray(Image.open(file)) == plain) > same
 
     # Stopped in the second of three images: the first is there, and so is what the run before wrote of others.
     predicted = []
@@ -214,6 +215,7 @@ class Intruder:
         (['a.jpg'], ['a.jpg', '--out', 'a.jpg'], '--out a.jpg is a file'),
         (['pictures/a.jpg'], ['pictures/a.jpg', '--out', '.', '--overwrite'], 'a.jpg lies among the results'),
         (['a.jpg'], ['a.jpg', '--device', 'abacus'], '--device abacus: '),
+        (['a.jpg'], ['a.jpg', '--dtype', 'bf16'], '--dtype bf16 is for the deploy form: add --deploy'),
         (['a.jpg'], ['a.jpg', '--cfg-options', 'modle.x=1'], "the config has no 'modle'"),
         (['a.jpg'], ['a.jpg'], 'intruder.pth is refused'),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 
 from ..parity import released_state_dict
@@ -158,6 +161,7 @@ def test_what_is_wrong_is_said_in_one_message(tmp_path, monkeypatch, capsys):
         ('train', [MASK_RCNN, *here, '--resume', 'weights.pth'], 'no state_dict, but model'),
         ('train', [MASK_RCNN, *here, '--vis', '-1'], '--vis -1'),
         ('test', [MASK_RCNN, 'nosuch.pth'], 'nosuch.pth: no such file'),
+        ('test', [MASK_RCNN, 'empty.pth', '--dtype', 'bf16'], 'add --deploy'),
         ('test', [MASK_RCNN, 'empty.pth', '--out', 'figures.pkl'], 'give a name that ends in .json'),
         ('test', [MASK_RCNN, 'empty.pth', *here, '--per-class'], "--per-class is for segmentation's IoUMetric"),
         ('test', [MASK_RCNN, 'empty.pth', *here, '--dump', 'full'], '--dump full: it is there and not empty'),
@@ -177,3 +181,26 @@ def test_a_checkpoint_of_another_model_is_not_tested(tmp_path, monkeypatch):
     message = ending(monkeypatch, 'test', SEM_FPN, 'other.pth', '--data-root', 'ade', '--out', 'figures.json')
     assert message.startswith('error: other.pth does not fit the model of this config')
     assert not (tmp_path / 'figures.json').exists()
+
+
+class Intruder:
+    def __reduce__(self):
+        return os.mkdir, ('intruded',)
+
+
+def test_trust_reaches_the_pretrained_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parent = REPO / 'tests/data/before_redesign.py'
+    Path('net.py').write_text(
+        f'_base_ = {str(parent)!r}\n'
+        "model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='weights.pth')))\n"
+        'train_cfg = dict(max_iters=1)\n'
+    )
+    backbone = MODELS.build({**Config.fromfile('net.py').model.backbone, 'init_cfg': None})
+    torch.save(dict(state_dict=backbone.state_dict(), extra=Intruder()), 'weights.pth')
+    assert call(monkeypatch, 'make_shapes', 'shapes', '--images', 10, '--size', 64) is None
+    command = ('net.py', '--data-root', 'shapes/ade', '--work-dir')
+    message = ending(monkeypatch, 'train', *command, 'refused')
+    assert 'weights.pth is refused' in message and '--trust-checkpoint' in message and not Path('intruded').exists()
+    assert call(monkeypatch, 'train', *command, 'trusted', '--trust-checkpoint') is None
+    assert Path('intruded').is_dir() and 'trust=True' in Path('trusted/net.py').read_text()
