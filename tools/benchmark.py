@@ -10,25 +10,26 @@ from pathlib import Path
 
 import torch
 
-from mmiformer.benchmark.contestants import WORDS, parse
-from mmiformer.benchmark.options import add_timing, positive, settle
-from mmiformer.benchmark.picture import draw
-from mmiformer.benchmark.report import facts, page, write_json
-from mmiformer.benchmark.run import Plan, measure
-from mmiformer.benchmark.timm_peers import PEERS, import_timm
-from mmiformer.engine.cli import USER_ERRORS, interrupted, plain_errors
-from mmiformer.models.arch import ARCHS
+from mmiformer.benchmark.forms import FORMS, Contestant, parse
+from mmiformer.benchmark.peers import PEERS, import_timm
+from mmiformer.benchmark.report import draw, facts, page, write_json
+from mmiformer.benchmark.run import Workload, measure
+from mmiformer.benchmark.timing import add_timing, positive, settle
+from mmiformer.engine.cli import command
+from mmiformer.errors import UserError
+from mmiformer.files import whole_file
+from mmiformer.models import ARCHS
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
 
 
 def parse_args() -> Namespace:
-    forms = '\n'.join(f'  {word:10} {meaning}' for word, meaning in WORDS.items())
+    forms = '\n'.join(f'  {name:20} {form.meaning} ({", ".join(form.networks)})' for name, form in FORMS.items())
     parser = ArgumentParser(
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
-        epilog=f'networks:\n  {" ".join(ARCHS)}\n  of timm: {" ".join(PEERS)}\n    (inference: reparameterised)\n'
-        f'forms, joined by -, as in m:deploy-compile:\n{forms}',
+        epilog=f'networks:\n  {" ".join(ARCHS)}\n  of timm: {" ".join(PEERS)}\n    (inference: reparameterized)\n'
+        f'forms, as in m:deploy:\n{forms}',
     )
     parser.add_argument('names', nargs='*', metavar='NETWORK[:FORM]', help='default: m:reference m, and m:deploy')
     parser.add_argument('--what', choices=DEFAULT, default='infer', help='a forward pass, or forward and backward')
@@ -55,55 +56,43 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def make_plan(args: Namespace) -> Plan:
-    """What the arguments ask for.
+def choose(args: Namespace) -> tuple[list[Contestant], Contestant]:
+    """The contestants that the arguments name, and the baseline among them.
 
     Raises:
-        ValueError: A name is not one that there is.
-        ImportError: timm is needed and not installed.
+        UserError: A name is not one that there is, or timm is needed and cannot be imported.
     """
-    train = args.what == 'train'
     names = list(dict.fromkeys(args.names or DEFAULT[args.what]))
-    contestants = [parse(name, train) for name in names]
+    contestants = [parse(name, args.what == 'train') for name in names]
     baseline = names[0] if args.baseline is None else args.baseline
     if baseline not in names:
-        raise ValueError(f'--baseline {baseline} is none of what is measured: {", ".join(names)}')
+        raise UserError(f'--baseline {baseline} is none of what is measured: {", ".join(names)}')
     if not all(contestant.is_ours for contestant in contestants):
         import_timm()
-    return Plan(
-        contestants=contestants,
-        baseline=contestants[names.index(baseline)],
-        sizes=list(dict.fromkeys(args.sizes)),
-        batches=list(dict.fromkeys(args.batch)),
-        train=train,
-        device=args.device,
-        dtype=getattr(torch, args.dtype),
-        rounds=args.rounds,
-        warmup=args.warmup,
-        memory=args.memory,
-    )
+    return contestants, contestants[names.index(baseline)]
 
 
+@command('nothing was measured to the end; --rounds and --sizes make it shorter')
 def main() -> None:
     args = parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
-    try:
-        with plain_errors(*USER_ERRORS):
-            settle(args)
-            plan = make_plan(args)
-            if args.out:
-                args.out.mkdir(parents=True, exist_ok=True)
-            rows, peaks = measure(plan)
-    except KeyboardInterrupt:
-        interrupted('nothing was measured to the end; --rounds and --sizes make it shorter')
-    known = facts(plan)
-    text = page(rows, peaks, plan, known)
+    settle(args)
+    contestants, baseline = choose(args)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)  # before minutes of measuring, in case it cannot be made
+    kind = dict(train=args.what == 'train', device=args.device, dtype=getattr(torch, args.dtype))
+    shapes = dict.fromkeys((*size, batch) for size in args.sizes for batch in args.batch)
+    workloads = [Workload(*shape, **kind) for shape in shapes]
+    rows, peaks = measure(contestants, workloads, baseline, args.rounds, args.warmup, args.memory)
+    known = facts(args.device, what=args.what, rounds=args.rounds, warmup=args.warmup, baseline=baseline.name)
+    text = page(rows, peaks, known)
     print(f'\n{text}', end='')
     if args.out:
-        (args.out / 'table.md').write_text(text)
+        with whole_file(args.out / 'table.md') as part:
+            part.write_text(text)
         write_json(rows, peaks, known, args.out / 'results.json')
         if not draw(rows, args.out / 'picture.png'):
-            print('no picture: fewer than two of these networks have published results, and there is one size')
+            print('no picture: fewer than two of these networks have published results')
 
 
 if __name__ == '__main__':

@@ -11,10 +11,9 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from mmengine.config import Config
 
 from mmiformer.benchmark.iteration import Iterations, time_iterations
-from mmiformer.benchmark.options import add_timing, settle
-from mmiformer.benchmark.timing import ratio, spread
+from mmiformer.benchmark.timing import add_timing, ratio, settle, spread
 from mmiformer.datasets import check_dataset
-from mmiformer.engine.cli import USER_ERRORS, add_cfg_options, add_data_root, interrupted, plain_errors
+from mmiformer.engine.cli import add_cfg_options, add_data_root, command
 from mmiformer.engine.config import import_toolbox, open_config
 
 
@@ -52,14 +51,11 @@ def report(measured: Iterations) -> str:
     )
 
 
+@command('nothing was measured to the end')
 def main() -> None:
     args = parse_args()
-    try:
-        with plain_errors(*USER_ERRORS):
-            cfg = prepare(args)
-            measured = time_iterations(cfg, args.rounds, args.warmup, args.device, print)
-    except KeyboardInterrupt:
-        interrupted('nothing was measured to the end')
+    cfg = prepare(args)
+    measured = time_iterations(cfg, args.rounds, args.warmup, args.device)
     print(f'\n{args.rounds} batches of {cfg.train_dataloader.batch_size}, {args.device}, {args.threads} threads')
     print(report(measured))
 

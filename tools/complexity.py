@@ -8,11 +8,11 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 import torch
 
-from mmiformer.complexity import DETECTIONS, PROPOSALS, Count, count, count_parts
-from mmiformer.engine.cli import USER_ERRORS, plain_errors
+from mmiformer.benchmark.complexity import DETECTIONS, PROPOSALS, Count, count, count_parts
+from mmiformer.engine.building import building
+from mmiformer.engine.cli import command
 from mmiformer.engine.config import import_toolbox, read_config
-from mmiformer.models import ARCHS, IFormer
-from mmiformer.models.classifier import IFormerClassifier
+from mmiformer.models import ARCHS, IFormer, IFormerClassifier
 
 
 def parse_args() -> Namespace:
@@ -48,18 +48,17 @@ def of_config(path: str, height: int, width: int) -> list[Count]:
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(cfg.default_scope)
-    return [
-        part._replace(name=f'{part.name}, {height} x {width}')
-        for part in count_parts(MODELS.build(cfg.model), height, width)
-    ]
+    with building(cfg, 'model'):
+        model = MODELS.build(cfg.model)
+    return [part._replace(name=f'{part.name}, {height} x {width}') for part in count_parts(model, height, width)]
 
 
+@command('nothing was counted to the end')
 def main() -> None:
     args = parse_args()
     height, width = args.size[0], args.size[-1]
     of = of_arch if args.network in ARCHS else of_config
-    with plain_errors(*USER_ERRORS):
-        counts = of(args.network, height, width)
+    counts = of(args.network, height, width)
     widest = max(len(part.name) for part in counts)
     print(f'{"one image, height x width":{widest}}  parameters (M)   GMACs')
     for part in counts:

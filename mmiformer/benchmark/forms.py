@@ -1,215 +1,169 @@
-"""From a contestant's name to what is timed: its network with weights, in its form, and the step that is run."""
+"""What is measured: a network in a form, named `NETWORK` or `NETWORK:FORM`, such as `m:deploy-bf16`."""
 
 from __future__ import annotations
 
-import copy
-import functools
-import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import UserError
+from ..models import ARCHS, export_form
 from ..models.compiling import allow_graphs
-from ..models.iformer import IFormer
-from .contestants import Contestant
-from .products import Product, products, with_backward
+from ..published import PUBLISHED
+from .peers import PEERS, fold_batch_norms
 from .reference import Reference
-from .timm_peers import PEERS, build_peer, fold_batch_norms, reparameterise
+
+Maps = tuple[Tensor, ...]
+Run = Callable[[Tensor], Maps]
+
+# ---- how a form is made: from a network, which it may change, a batch of images in float32 and the data type
+
+
+def cast(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    """The network as it is, in this data type."""
+    return network.to(dtype), image.to(dtype)
+
+
+def reference(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    return cast(Reference(network, folded=not network.training), image, dtype)
+
+
+def deploy(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    network.switch_to_deploy(dtype)
+    return network, image  # which it casts by itself
+
+
+def export(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    return cast(export_form(network), image, dtype)
+
+
+def fold(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    return cast(fold_batch_norms(network, image), image, dtype)
+
+
+def channels_last(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    network, image = cast(network, image, dtype)
+    return network.to(memory_format=torch.channels_last), image.to(memory_format=torch.channels_last)
+
+
+def autocast(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+    return torch.autocast(image.device.type, dtype)(network.forward), image
+
+
+def compiled(make: Callable) -> Callable:
+    """What `make` makes, as one graph of torch.compile; inference on a GPU with CUDA graphs."""
+
+    def make_and_compile(network: nn.Module, image: Tensor, dtype: torch.dtype) -> tuple[Run, Tensor]:
+        run, image = make(network, image, dtype)
+        allow_graphs(256)  # each network and size has one of its own
+        options = {'triton.cudagraphs': image.device.type == 'cuda' and not network.training}
+        return torch.compile(run, dynamic=False, fullgraph=True, options=options), image
+
+    return make_and_compile
+
+
+# ---- the forms
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What is done with each network.
+class Form:
+    """A way to run a network.
 
     Attributes:
-        height: Height of the images.
-        width: Their width.
-        batch: Images in a batch.
-        train: Whether a step is a forward and a backward pass; otherwise a forward pass without gradients.
-        device: Where.
-        dtype: In what, for contestants whose names do not say it.
+        meaning: What it is, in one line.
+        make: From a network, a batch of images in float32 and a data type: what a step calls, and with what.
+        networks: Which ones have it: 'iformer', 'timm' or both.
+        steps: In what: 'infer', 'train' or both.
+        dtype: Of its arithmetic; None for that of the run.
+        options: Arguments that the `IFormer` is built with, as pairs of name and value.
     """
 
-    height: int
-    width: int
-    batch: int
-    train: bool
-    device: torch.device
-    dtype: torch.dtype
+    meaning: str
+    make: Callable[[nn.Module, Tensor, torch.dtype], tuple[Run, Tensor]] = cast
+    networks: tuple[str, ...] = ('iformer', 'timm')
+    steps: tuple[str, ...] = ('infer', 'train')
+    dtype: torch.dtype | None = None
+    options: tuple[tuple[str, object], ...] = ()
 
 
-@dataclass
-class Entry:
-    """A contestant that is ready to be timed.
+_OURS, _THEIRS, _INFER, _TRAIN = ('iformer',), ('timm',), ('infer',), ('train',)
+_BF16, _FP16 = torch.bfloat16, torch.float16
+FORMS = {
+    'plain': Form('as it is built; the form of a name without one'),
+    'reference': Form('as the released code runs it; for inference batch norms and CPE are folded', reference, _OURS),
+    'reference-unchunked': Form(
+        'the same with windows cut from all channels at once', reference, _OURS, options=(('num_chunks', 1),)
+    ),
+    'deploy': Form('the form for inference', deploy, _OURS, _INFER),
+    'deploy-bf16': Form('the form for inference in bfloat16', deploy, _OURS, _INFER, _BF16),
+    'deploy-compile': Form('the form for inference through torch.compile', compiled(deploy), _OURS, _INFER),
+    'export': Form('the form for other runtimes, in torch', export, _OURS, _INFER),
+    'global': Form(
+        'attention among all tokens everywhere, no windows', networks=_OURS, options=(('window_size', None),)
+    ),
+    'with_cp': Form('keeps only the inputs of the blocks', networks=_OURS, steps=_TRAIN, options=(('with_cp', True),)),
+    'folded': Form('batch norms folded into convolutions where timm leaves them', fold, _THEIRS, _INFER),
+    'nhwc': Form('weights and images channels-last in memory, as iFormer has them by itself', channels_last, _THEIRS),
+    'compile': Form('through torch.compile; for inference on a GPU with CUDA graphs', compiled(cast)),
+    'bf16': Form('in bfloat16', dtype=_BF16),
+    'autocast-bf16': Form('weights in float32, bfloat16 by autocast', autocast, dtype=_BF16),
+    'autocast-fp16': Form('weights in float32, float16 by autocast', autocast, dtype=_FP16),
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network in a form.
 
     Attributes:
-        step: Does it once.
-        forward: Its forward pass; what it returns hangs on the graph.
-        weights: Its parameters and buffers.
-        dtype: Of the arithmetic.
-        parameters: Number of trainable numbers of the plain network.
-        work: The products of a step, in plain operations.
-        difference: Between its maps and the plain network's in float32: the largest, over the largest value of the
-            level, of all levels.
+        name: As it was asked for.
+        network: One of `ARCHS` or of `PEERS`.
+        form: Its form.
     """
 
-    step: Callable[[], object]
-    forward: Callable[[], object]
-    weights: list[Tensor]
-    dtype: torch.dtype
-    parameters: int
-    work: list[Product]
-    difference: float
+    name: str
+    network: str
+    form: Form
+
+    @property
+    def is_ours(self) -> bool:
+        return self.network in ARCHS
+
+    @property
+    def label(self) -> str:
+        """The network's name in print, and the form's."""
+        network = f'iFormer-{self.network.upper()}' if self.is_ours else PEERS[self.network].row
+        return ' '.join([network, *self.name.split(':')[1:]])
+
+    @property
+    def published(self) -> dict[str, float]:
+        """{'box_AP', 'mask_AP', 'mIoU'} that are published for the network, as far as they are."""
+        if not self.is_ours:
+            return PEERS[self.network].published
+        if self.form is FORMS['global']:
+            return {}
+        files = [file for file in PUBLISHED.values() if file.arch == self.network and file.task in ('coco', 'ade20k')]
+        return {metric: value for file in files for metric, value in file.result.items()}
 
 
-def prepare(contestant: Contestant, workload: Workload) -> Entry:
-    """Build a contestant, and compare its maps with the plain network's on the very images that are timed.
+def parse(name: str, train: bool = False) -> Contestant:
+    """Read a contestant's name, `NETWORK` or `NETWORK:FORM`.
+
+    Args:
+        name: The name.
+        train: Whether training is to be measured.
 
     Raises:
-        ImportError: It is one of timm's, and timm is not installed.
+        UserError: The network is unknown, or it has no such form.
     """
-    plain = _plain(contestant.network, 'global' in contestant.words, workload)
-    network = _form(contestant, copy.deepcopy(plain.network), plain.image, workload.train)
-    words, dtype = contestant.words, contestant.half or workload.dtype
-    image = plain.image
-    if 'autocast' not in words:
-        network, image = network.to(dtype), image.to(dtype)
-    if 'nhwc' in words:
-        network, image = network.to(memory_format=torch.channels_last), image.to(memory_format=torch.channels_last)
-    weights = [*network.parameters(), *network.buffers()]
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if 'compile' in words:
-        network = _compile(network, words, workload)
-    elif 'aot' in words:
-        network = _compile_ahead(network, image)
-
-    def forward() -> tuple[Tensor, ...]:
-        with torch.autocast(image.device.type, dtype) if 'autocast' in words else nullcontext():
-            return network(image)
-
-    with torch.set_grad_enabled(workload.train):
-        difference = largest_difference(forward(), plain.maps)
-    return Entry(
-        step=_step(forward, trained, workload.train),
-        forward=forward,
-        weights=weights,
-        dtype=dtype,
-        parameters=plain.parameters,
-        work=plain.work,
-        difference=difference,
-    )
-
-
-def _step(forward: Callable[[], tuple[Tensor, ...]], trained: list[nn.Parameter], train: bool) -> Callable[[], object]:
-    def infer() -> object:
-        with torch.no_grad():
-            return forward()
-
-    def forward_and_backward() -> None:
-        with torch.enable_grad():
-            sum(level.float().mean() for level in forward()).backward()
-        for parameter in trained:
-            parameter.grad = None
-
-    return forward_and_backward if train else infer
-
-
-def largest_difference(maps: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
-    """The largest difference of a level over the largest value that is expected in it, of all levels."""
-    return max(
-        ((one.float() - other).abs().max() / other.abs().max()).item()
-        for one, other in zip(maps, expected, strict=True)
-    )
-
-
-@dataclass
-class _Plain:
-    """A network as it is built, and what it makes of the images: what its forms are held against."""
-
-    network: nn.Module
-    image: Tensor
-    maps: tuple[Tensor, ...]
-    parameters: int
-    work: list[Product]
-
-
-@functools.lru_cache(maxsize=4)  # forms of one network come one after the other
-def _plain(name: str, without_windows: bool, workload: Workload) -> _Plain:
-    device, train = workload.device, workload.train
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(workload.batch, 3, workload.height, workload.width, generator=generator).to(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        if name in PEERS:
-            network = build_peer(PEERS[name], workload.height, workload.width)
-        else:
-            # not with its own initialisation, whose small weights let maps fade away
-            network = IFormer(name, window_size=None if without_windows else 16)
-        randomise_norms(network).to(device).eval()
-    with torch.no_grad():
-        maps = tuple(network(image))
-        # Counted is a form in plain operations: what the network makes of them inside is not this module's business.
-        if name not in PEERS:
-            counted = Reference(network, folded=True)
-        else:
-            counted = network if train else reparameterise(network)
-        work = products(lambda: counted(image))
-    if train:
-        work = with_backward(work)
-        network.train()
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return _Plain(network, image, maps, parameters, work)
-
-
-@torch.no_grad()
-def randomise_norms(network: nn.Module) -> nn.Module:
-    """Give batch norms scales, shifts and statistics that matter; those of a new network change nothing when folded."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.weight.normal_(1, 0.1)
-            module.bias.normal_(0, 0.1)
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(1, 1.5)
-    return network
-
-
-def _form(contestant: Contestant, network: nn.Module, image: Tensor, train: bool) -> nn.Module:
-    """The network in its form, before dtype and layout."""
-    words = contestant.words
-    if not contestant.is_ours:
-        network = network if train else reparameterise(network)
-        return fold_batch_norms(network, image) if 'folded' in words else network
-    if 'unchunked' in words:
-        for stage in network.stages:
-            stage.num_chunks = 1
-    if 'with_cp' in words:
-        for stage in network.stages:
-            stage.with_cp = True
-    if 'reference' in words:
-        return Reference(network, folded=not train)
-    if 'deploy' in words:
-        network.switch_to_deploy()
-    return network
-
-
-def _compile(network: nn.Module, words: frozenset[str], workload: Workload) -> Callable:
-    # Every network and size is a graph of its own; beyond its limit dynamo would run the rest uncompiled.
-    allow_graphs(256)
-    options = {'freezing': 'freezing' in words, 'max_autotune': 'autotune' in words}
-    options['triton.cudagraphs'] = workload.device.type == 'cuda' and not workload.train
-    return torch.compile(network, dynamic=False, fullgraph=True, options=options)
-
-
-def _compile_ahead(network: nn.Module, image: Tensor) -> Callable:
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        package = torch._inductor.aoti_compile_and_package(
-            torch.export.export(network, (image,)), package_path=f'{folder}/network.pt2'
-        )
-        return torch._inductor.aoti_load_package(package)
+    network, _, form = name.partition(':')
+    if network not in ARCHS and network not in PEERS:
+        raise UserError(f'{name}: {network!r} is none of the networks {", ".join([*ARCHS, *PEERS])}')
+    family, step = 'iformer' if network in ARCHS else 'timm', 'train' if train else 'infer'
+    forms = [key for key, value in FORMS.items() if family in value.networks and step in value.steps]
+    form = form or 'plain'
+    if form not in forms:
+        raise UserError(f'{name}: with --what {step}, {network} has the forms {", ".join(forms)}, not {form!r}')
+    return Contestant(name, network, FORMS[form])

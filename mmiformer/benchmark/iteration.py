@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,12 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from ..models.iformer import IFormer
-from .forms import randomise_norms
+from ..engine.building import building
+from ..errors import UserError
+from ..models import IFormer
 from .reference import Reference
-from .timing import stopwatch
+from .run import randomize_norms
+from .timing import stopwatch, track
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Iterations:
     network: list[float]
 
 
-def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device, say: Callable) -> Iterations:
+def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device) -> Iterations:
     """Time the training of a model from random weights; both forms of its backbone do each batch, in turns.
 
     The learning rate is 0, so that both have the same weights to the end.
@@ -46,10 +48,9 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
         rounds: How many batches count.
         warmup: How many are done before, and do not count.
         device: Where to train.
-        say: Told what is going on.
 
     Raises:
-        ValueError: There is no batch, or the backbone is no iFormer that the reference form can stand in for: one with
+        UserError: There is no batch, or the backbone is no iFormer that the reference form can stand in for: one with
             frozen batch norms, without dropped paths and checkpoints.
     """
     cfg = copy.deepcopy(cfg)
@@ -57,27 +58,30 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
     cfg.model.backbone.init_cfg = None
     cfg.optim_wrapper.optimizer.lr = 0.0
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-    model = MODELS.build(cfg.model)
+    with building(cfg, 'model'):
+        model = MODELS.build(cfg.model)
     network = model.backbone
     differs = cfg.model.backbone.get('drop_path_rate') or cfg.model.backbone.get('with_cp')
     if not isinstance(network, IFormer) or not network.norm_eval or differs:
-        raise ValueError(
+        raise UserError(
             'the reference form stands in for an IFormer with norm_eval=True, drop_path_rate=0 and with_cp=False; the '
             f'backbone of this config is {dict(cfg.model.backbone)}'
         )
-    MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight is initialised is not the matter here
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight is initialized does not matter here
     model.init_weights()
-    randomise_norms(network)
+    randomize_norms(network)
     model.to(device).train()
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    with building(cfg, 'optim_wrapper'):
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     backbones = dict(reference=Reference(network, folded=False), network=network)
-    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    with building(cfg, 'train_dataloader'):
+        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     if not len(loader):
-        raise ValueError('the training data set gives no batch')
-    batches = _endless(loader)
+        raise UserError('the training data set gives no batch')
+    batches = (batch for _ in itertools.count() for batch in loader)
     clock, shuffle, forms = stopwatch(device), random.Random(0).shuffle, list(backbones)
     measured = Iterations([], [], [])
-    for number in range(warmup + rounds):
+    for number in track(range(warmup + rounds), 'training on batches'):
         began = time.perf_counter()
         batch = next(batches)
         taken = dict(read=time.perf_counter() - began)
@@ -85,16 +89,7 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device,
         for form in forms:
             model.backbone, own = backbones[form], copy.deepcopy(batch)  # models add to what they are given
             taken[form] = clock(lambda own=own: model.train_step(own, optimizer))
-        say(
-            f'batch {number + 1} of {warmup + rounds}: '
-            + ', '.join(f'{name} {value:.2f} s' for name, value in taken.items())
-        )
         if number >= warmup:
             for name, value in taken.items():
                 getattr(measured, name).append(value)
     return measured
-
-
-def _endless(loader: Iterable) -> Iterator:
-    while True:
-        yield from loader

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..models import IFormer
 from ..models.blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
-from ..models.iformer import IFormer, Stage
+from ..models.iformer import Stage
 
 
 class Reference(nn.Module):
@@ -32,7 +33,7 @@ class Reference(nn.Module):
         super().__init__()
         self.out_indices = network.out_indices
         self.stem = nn.Sequential(*(_layers(unit, folded) for unit in network.stem))
-        self.stages = nn.ModuleList(_Stage(stage, folded) for stage in network.stages)
+        self.stages = nn.ModuleList(_Stage(stage, network.num_chunks, folded) for stage in network.stages)
         self.train(network.training)
 
     def train(self, mode: bool = True) -> Reference:
@@ -55,22 +56,25 @@ class Reference(nn.Module):
 
 
 def _layers(unit: ConvBN, folded: bool) -> nn.Sequential:
-    """The layers of a Conv-BN: convolution, batch norm unless folded, activation if there is one."""
-    layers = [fuse_conv_bn_eval(unit.conv, unit.norm)] if folded else [unit.conv, unit.norm]
+    """The layers of a Conv-BN: convolution, batch norm unless folded, activation if there is one.
+
+    What cannot be folded, a replaced layer or one with hooks, stays as it is.
+    """
+    layers = [fuse_conv_bn_eval(unit.conv, unit.norm)] if folded and unit.foldable else [unit.conv, unit.norm]
     if hasattr(unit, 'act'):
         layers.append(unit.act)
     return nn.Sequential(*layers)
 
 
 class _Stage(nn.Module):
-    def __init__(self, stage: Stage, folded: bool):
+    def __init__(self, stage: Stage, num_chunks: int, folded: bool):
         super().__init__()
         has_downsample = isinstance(stage.downsample, ConvBN)
         self.downsample = _layers(stage.downsample, folded) if has_downsample else nn.Identity()
         self.blocks = nn.ModuleList(_block(block, folded) for block in stage.blocks)
         self.span = stage.span
         self.window_size = stage.window_size
-        self.num_chunks = stage.num_chunks
+        self.num_chunks = num_chunks
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
@@ -107,7 +111,7 @@ def _reverse(windows: Tensor, height: int, width: int) -> Tensor:
 def _block(block: nn.Module, folded: bool) -> nn.Module:
     if isinstance(block, CPE):
         layers = _layers(block.dwconv, folded)
-        if not folded:
+        if not (folded and block.dwconv.foldable):
             return _Residual(layers)
         with torch.no_grad():
             layers[0].weight[:, 0, 1, 1] += 1  # x + dwconv(x) is one convolution

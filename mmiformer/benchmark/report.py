@@ -1,4 +1,4 @@
-"""What a benchmark leaves: a table, a JSON file and the facts of the machine."""
+"""What a benchmark leaves: a table, a JSON file and a picture, with the facts of the machine."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import __version__
-from .run import Peaks, Plan, Row
+from ..files import whole_file
+from ..report import save_figure
+from .run import Row
 from .timing import Spread
 
 EQUAL = 1e-5  # a form in float32 whose maps differ by more from the plain network's is not that network
 
 
-def facts(plan: Plan) -> dict[str, object]:
-    """{name: value} of the machine, the software and the settings."""
+def facts(device: torch.device, **settings: object) -> dict[str, object]:
+    """{name: value} of the machine, the software and the settings of a run."""
     found = dict(
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         command=shlex.join(['python', *sys.argv]),
-        device=torch.cuda.get_device_name(plan.device) if plan.device.type == 'cuda' else _processor(),
+        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else _processor(),
         threads=torch.get_num_threads(),
         system=platform.platform(),
         python=platform.python_version(),
         torch=torch.__version__,
         mmiformer=__version__,
-        what='train' if plan.train else 'infer',
-        rounds=plan.rounds,
-        warmup=plan.warmup,
-        baseline=plan.baseline.name,
+        **settings,
     )
-    if plan.device.type == 'cuda':
+    if device.type == 'cuda':
         found['tf32'] = torch.backends.cuda.matmul.allow_tf32
     if 'timm' in sys.modules:
         found['timm'] = sys.modules['timm'].__version__
@@ -45,50 +46,39 @@ def facts(plan: Plan) -> dict[str, object]:
 
 def _processor() -> str:
     info = Path('/proc/cpuinfo')
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.is_file() else ()
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
-def table(rows: Sequence[Row], plan: Plan) -> str:
+def table(rows: Sequence[Row], baseline: str) -> str:
     """The rows in Markdown; columns in which nothing was measured are left out."""
+    sizes = {(row.height, row.width) for row in rows}
     columns: dict[str, Callable[[Row], str | None]] = {
         'network': lambda row: row.name,
-        'images': _images,
+        'images': lambda row: f'{row.batch} x {row.height} x {row.width}',
         'params (M)': lambda row: f'{row.parameters / 1e6:.2f}',
         'GMACs': lambda row: f'{row.macs / 1e9:.2f}',
         'ms (quartiles)': lambda row: _spread(row.time, 1000, 1),
-        f'time / {plan.baseline.name}': lambda row: _spread(row.ratio, 1, 3),
+        f'time / {baseline}': lambda row: _spread(row.ratio, 1, 3),
         '% of matmul peak': lambda row: f'{100 * row.of_matmul_peak:.0f}',
-        '% of roofline': lambda row: f'{100 * row.of_roofline:.0f}',
         'difference': lambda row: f'{row.difference:.1e}',
-        'peak MiB': lambda row: _mebibytes(row.peak_memory),
-        'kept MiB': lambda row: _mebibytes(row.kept),
-        'box AP': lambda row: _figure(row.published.get('box_AP')),
-        'mask AP': lambda row: _figure(row.published.get('mask_AP')),
-        'mIoU': lambda row: _figure(row.published.get('mIoU')),
+        'peak MiB': lambda row: _number(row.peak_memory, 2**20),
+        'kept MiB': lambda row: _number(row.kept, 2**20),
+        'time / at first size': lambda row: _spread(row.growth, 1, 2) if len(sizes) > 1 else None,
+        'peak / at first size': lambda row: _number(row.memory_growth, digits=2) if len(sizes) > 1 else None,
+        'box AP': lambda row: _number(row.published.get('box_AP')),
+        'mask AP': lambda row: _number(row.published.get('mask_AP')),
+        'mIoU': lambda row: _number(row.published.get('mIoU')),
     }
-    return _markdown(columns, rows)
-
-
-def growth_table(rows: Sequence[Row]) -> str:
-    """How time and peak memory grow with the size of the image, in Markdown."""
-    first = rows[0].height * rows[0].width
-    columns: dict[str, Callable[[Row], str | None]] = {
-        'network': lambda row: row.name,
-        'images': _images,
-        'pixels': lambda row: f'x {row.height * row.width / first:.2f}',
-        'time': lambda row: f'x {_spread(row.growth, 1, 2)}',
-        'peak memory': lambda row: None if row.memory_growth is None else f'x {row.memory_growth:.2f}',
-    }
-    names = list(dict.fromkeys(row.name for row in rows))
-    return _markdown(columns, sorted(rows, key=lambda row: names.index(row.name)))
-
-
-def _images(row: Row) -> str:
-    return f'{row.batch} x {row.height} x {row.width}'
+    cells = {name: [show(row) for row in rows] for name, show in columns.items()}
+    shown = [[name, *(cell or '-' for cell in column)] for name, column in cells.items() if any(column)]
+    widths = [max(map(len, column)) for column in shown]
+    lines = [
+        '| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + ' |'
+        for line in zip(*shown, strict=True)
+    ]
+    return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]])
 
 
 def _spread(values: Spread, factor: float, digits: int) -> str:
@@ -96,61 +86,90 @@ def _spread(values: Spread, factor: float, digits: int) -> str:
     return f'{median} ({low} to {high})'
 
 
-def _mebibytes(size: int | None) -> str | None:
-    return None if size is None else f'{size / 2**20:.1f}'
+def _number(value: float | None, unit: float = 1, digits: int = 1) -> str | None:
+    return None if value is None else f'{value / unit:.{digits}f}'
 
 
-def _figure(value: float | None) -> str | None:
-    return None if value is None else f'{value:.1f}'
-
-
-def _markdown(columns: Mapping[str, Callable[[Row], str | None]], rows: Sequence[Row]) -> str:
-    cells = {name: [show(row) for row in rows] for name, show in columns.items()}
-    cells = {
-        name: [name, *('-' if value is None else value for value in values)]
-        for name, values in cells.items()
-        if any(value is not None for value in values)
-    }
-    widths = {name: max(map(len, values)) for name, values in cells.items()}
-    lines = [
-        '| ' + ' | '.join(values[index].ljust(widths[name]) for name, values in cells.items()) + ' |'
-        for index in range(len(rows) + 1)
-    ]
-    rule = '|' + '|'.join('-' * (width + 2) for width in widths.values()) + '|'
-    return '\n'.join([lines[0], rule, *lines[1:]])
-
-
-def page(rows: Sequence[Row], peaks: Peaks, plan: Plan, known: Mapping[str, object]) -> str:
-    """Tables, what their columns mean, and the :func:`facts` that they were measured with, in Markdown."""
-    what = 'forward and backward, frozen batch norms' if plan.train else 'forward'
-    peak = ', '.join(f'{value / 1e9:.1f} GMAC/s in {dtype}' for dtype, value in peaks.macs.items())
+def page(rows: Sequence[Row], peaks: Mapping[str, float], known: Mapping[str, object]) -> str:
+    """The table, what its columns mean, and the :func:`facts` that it was measured with, in Markdown."""
+    what = 'forward and backward, frozen batch norms' if known['what'] == 'train' else 'forward'
+    peak = ', '.join(f'{value / 1e9:.1f} GMAC/s in {dtype}' for dtype, value in peaks.items())
     parts = [
         f'{known["device"]}, {known["threads"]} threads, torch {known["torch"]}, {known["date"]}',
         f'`{known["command"]}`',
-        table(rows, plan),
-        f'Time of one step ({what}): median of {plan.rounds} rounds; in each, every contestant ran once, in turns. '
-        f'Ratios are taken within a round. Measured peaks: products {peak}; copying {peaks.bytes / 1e9:.1f} GB/s. '
+        table(rows, known['baseline']),
+        f'Time of one step ({what}): median of {known["rounds"]} rounds; in each, every contestant ran once, in turns. '
+        f'Ratios are taken within a round. Measured peak of large matrix products: {peak}. '
         'Difference: of the maps from the plain network in float32, relative to the largest value of the level. '
         'AP and mIoU are published (Mask R-CNN 1x on COCO, Semantic FPN on ADE20K), not measured.',
     ]
-    if wrong := list(dict.fromkeys(row.name for row in rows if _is_wrong(row))):
+    # `not <=`, so that nan is wrong
+    wrong = dict.fromkeys(row.name for row in rows if row.dtype == 'float32' and not row.difference <= EQUAL)
+    if wrong:
         parts.append(f'In float32, and yet further than {EQUAL:g} from the plain network: {", ".join(wrong)}.')
-    if len(plan.sizes) > 1:
-        height, width = plan.sizes[0]
-        parts += [f'Growth from {height} x {width}:', growth_table(rows)]
     return '\n\n'.join(parts) + '\n'
 
 
-def _is_wrong(row: Row) -> bool:
-    return row.dtype == 'float32' and not row.difference <= EQUAL  # so that nan is wrong
-
-
-def write_json(rows: Sequence[Row], peaks: Peaks, known: Mapping[str, object], path: Path) -> None:
+def write_json(rows: Sequence[Row], peaks: Mapping[str, float], known: Mapping[str, object], path: Path) -> None:
     """Write all that was measured, every single time too, and the :func:`facts`."""
-    found = []
-    for row in rows:
-        values = asdict(row)
-        for name in ('time', 'ratio', 'growth'):
-            values[name] = getattr(row, name)._asdict()
-        found.append(values)
-    path.write_text(json.dumps(dict(facts=known, peaks=asdict(peaks), rows=found), indent=1) + '\n')
+    spreads = ('time', 'ratio', 'growth')
+    found = [asdict(row) | {name: getattr(row, name)._asdict() for name in spreads} for row in rows]
+    with whole_file(path) as part:
+        part.write_text(json.dumps(dict(facts=known, peaks=peaks, rows=found), indent=1) + '\n')
+
+
+# ---- the picture
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which points (cost, worth) no other one beats, by rising cost.
+
+    A point is beaten by one that costs no more and is worth more, or costs less and is worth no less.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
+        last = points[front[-1]] if front else None
+        if last is None or points[index][1] > last[1] or points[index] == last:
+            front.append(index)
+    return front
+
+
+def draw(rows: Sequence[Row], path: Path) -> bool:
+    """Draw measured time against each published metric that two networks have at least, with the Pareto front.
+
+    Args:
+        rows: What was measured; the first size and batch are shown.
+        path: The PNG to write.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    shape = (rows[0].height, rows[0].width, rows[0].batch)
+    shown = [row for row in rows if (row.height, row.width, row.batch) == shape]
+    panels = {metric: [row for row in shown if metric in row.published] for metric in ('box_AP', 'mIoU')}
+    panels = {metric: compared for metric, compared in panels.items() if len(compared) > 1}
+    if not panels:
+        return False
+    figure = Figure(figsize=(6.5 * len(panels), 5), layout='constrained')
+    for axes, (metric, compared) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _draw_front(axes, compared, metric)
+    save_figure(figure, path)
+    return True
+
+
+def _draw_front(axes: Axes, rows: Sequence[Row], metric: str) -> None:
+    points = [(1000 * row.time.median, row.published[metric]) for row in rows]
+    front = [points[index] for index in pareto_front(points)]
+    axes.step(*zip(*front, strict=True), where='post', color='black', linewidth=1, linestyle='--', label='Pareto front')
+    for row, point in zip(rows, points, strict=True):
+        color = '#4c78a8' if row.label.startswith('iFormer') else '#9a9a9a'
+        spread = [[point[0] - 1000 * row.time.low], [1000 * row.time.high - point[0]]]
+        axes.errorbar(*point, xerr=spread, fmt='o', color=color, linewidth=1)
+        # tilted, so that the names of forms of one network, side by side, stay apart
+        axes.annotate(row.label, point, xytext=(3, 3), textcoords='offset points', rotation=35, fontsize=8, color=color)
+    axes.set(
+        xlabel=f'measured ms ({rows[0].batch} x {rows[0].height} x {rows[0].width}), median and quartiles',
+        ylabel=f'published {metric.replace("_", " ")}',
+    )
+    axes.margins(x=0.25, y=0.2)
+    axes.legend(loc='lower right', fontsize=9)

@@ -1,4 +1,4 @@
-"""One run of a benchmark: build the contestants, time them in turns, and put together what was measured."""
+"""One run of a benchmark: build networks in their forms, time them in turns, and put together what was measured."""
 
 from __future__ import annotations
 
@@ -6,72 +6,134 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .contestants import Contestant
-from .forms import Entry, Workload, prepare
+from ..models import IFormer
+from .complexity import count
+from .forms import Contestant, Maps
 from .memory import kept_for_backward, peak_memory
-from .peak import copy_peak, matmul_peak
-from .products import roofline
-from .timing import Spread, interleave, ratio, spread, stopwatch
+from .peers import PEERS, build_peer, reparameterize
+from .timing import Spread, interleave, matmul_peak, ratio, spread, stopwatch, track
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run measures.
+class Workload:
+    """What is done with each network: a forward pass, or in training, with frozen batch norms, a backward pass too."""
+
+    height: int
+    width: int
+    batch: int = 1
+    train: bool = False
+    device: torch.device = torch.device('cpu')
+    dtype: torch.dtype = torch.float32  # for forms without one of their own
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant that is ready to be timed.
 
     Attributes:
-        contestants: Which networks, in which forms.
-        baseline: The one of them that ratios are to.
-        sizes: (height, width) of the images; growth is measured from the first.
-        batches: Images in a batch.
-        train: Whether a step is a forward and a backward pass with frozen batch norms, or a forward pass.
-        device: Where.
-        dtype: In what, where the contestants' names do not say it.
-        rounds: How often each contestant is timed.
-        warmup: How often it is run before.
-        memory: Whether memory is measured too.
+        step: Does the work once.
+        forward: Its forward pass; what it returns hangs on the graph.
+        weights: Its parameters and buffers.
+        dtype: Of the arithmetic.
+        parameters: Number of trainable numbers of the plain network.
+        macs: Multiply-accumulates of a step.
+        difference: Between its maps and the plain network's in float32: the largest, over the largest value of the
+            level, of all levels.
     """
 
-    contestants: Sequence[Contestant]
-    baseline: Contestant
-    sizes: Sequence[tuple[int, int]]
-    batches: Sequence[int]
-    train: bool
-    device: torch.device
+    step: Callable[[], Maps]
+    forward: Callable[[], Maps]
+    weights: list[Tensor]
     dtype: torch.dtype
-    rounds: int
-    warmup: int
-    memory: bool
+    parameters: int
+    macs: int
+    difference: float
+
+
+def prepare(contestant: Contestant, workload: Workload) -> Entry:
+    """Build a contestant, and compare its maps with the plain network's on the very images that are timed.
+
+    Raises:
+        UserError: It is one of timm's, and timm cannot be imported.
+    """
+    form, train = contestant.form, workload.train
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(workload.batch, 3, workload.height, workload.width, generator=generator).to(workload.device)
+    network = _build(contestant, workload)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    with torch.no_grad():
+        expected = network(image)
+        if not (contestant.is_ours or train):
+            network = reparameterize(network)
+    counted, _ = count(contestant.name, network, network, image)
+    macs = counted.macs
+    if train:
+        macs *= 3  # each product has two gradients of its size (the first layer's to the image is not computed)
+        network.train()
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+    dtype = form.dtype or workload.dtype
+    run, image = form.make(network, image, dtype)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def forward() -> Maps:
+        return run(image)
+
+    def step() -> Maps:
+        with torch.set_grad_enabled(train):
+            maps = forward()
+            if train:
+                sum(level.float().mean() for level in maps).backward()
+        for parameter in trained:
+            parameter.grad = None
+        return maps
+
+    with torch.set_grad_enabled(train):
+        difference = largest_difference(forward(), expected)
+    return Entry(step, forward, [*network.parameters(), *network.buffers()], dtype, parameters, macs, difference)
+
+
+def _build(contestant: Contestant, workload: Workload) -> nn.Module:
+    """A contestant's network before it gets its form, in evaluation mode: the same one at each call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if contestant.is_ours:  # not as it initializes itself: small weights let maps fade away
+            network = IFormer(contestant.network, **dict(contestant.form.options))
+        else:
+            network = build_peer(PEERS[contestant.network], workload.height, workload.width)
+        return randomize_norms(network).to(workload.device).eval()
+
+
+@torch.no_grad()
+def randomize_norms(network: nn.Module) -> nn.Module:
+    """Give batch norms scales, shifts and statistics that matter; those of a new network change nothing when folded."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.weight.normal_(1, 0.1)
+            module.bias.normal_(0, 0.1)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(1, 1.5)
+    return network
+
+
+def largest_difference(maps: Maps, expected: Maps) -> float:
+    """The largest difference of a level over the largest value that is expected in it, of all levels."""
+    return max(
+        ((one.float() - other).abs().max() / other.abs().max()).item()
+        for one, other in zip(maps, expected, strict=True)
+    )
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a contestant at one size and batch.
+    """What was measured of a contestant at one size and batch. A spread is median and quartiles."""
 
-    Attributes:
-        name: The contestant, as it was asked for.
-        label: Its name in print.
-        height: Height of the images.
-        width: Their width.
-        batch: Images in a batch.
-        dtype: Of the arithmetic.
-        parameters: Trainable numbers of the plain network.
-        macs: Multiply-accumulates of a step.
-        difference: Between its maps and the plain network's in float32, relative to the largest value of the level.
-        seconds: Of a step, round by round.
-        time: Median and quartiles of them.
-        ratio: Median and quartiles of the time over the baseline's in the same round, at the same size and batch.
-        growth: Median and quartiles of the time over its own at the first size in the same round, with the same batch.
-        of_matmul_peak: `macs` over the time over the machine's measured peak.
-        of_roofline: The least time of its products on this machine over the time.
-        peak_memory: Bytes that a step takes at most above what was in use before; None if not measured.
-        memory_growth: That over its own at the first size.
-        kept: Bytes that are kept for the backward pass; None if not measured.
-        published: {'box_AP', 'mask_AP', 'mIoU'} that are published for the network, as far as they are.
-    """
-
-    name: str
-    label: str
+    name: str  # the contestant, as it was asked for
+    label: str  # its name in print
     height: int
     width: int
     batch: int
@@ -79,110 +141,82 @@ class Row:
     parameters: int
     macs: int
     difference: float
-    seconds: list[float]
-    time: Spread
-    ratio: Spread
-    growth: Spread
-    of_matmul_peak: float
-    of_roofline: float
-    peak_memory: int | None
-    memory_growth: float | None
-    kept: int | None
-    published: dict[str, float]
+    seconds: list[float]  # of a step, round by round
+    time: Spread  # of them
+    ratio: Spread  # of the time over the baseline's in the same round
+    growth: Spread  # of the time over its own at the first size in the same round
+    of_matmul_peak: float  # `macs` over the time over the machine's measured peak
+    peak_memory: int | None  # bytes that a step takes at most above what was in use before, if measured
+    memory_growth: float | None  # that over its own at the first size
+    kept: int | None  # bytes that are kept for the backward pass, if measured
+    published: dict[str, float]  # 'box_AP', 'mask_AP' and 'mIoU', as far as they are
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """What the machine was measured to do at most.
-
-    Attributes:
-        macs: {dtype: multiply-accumulates per second} of large matrix products.
-        bytes: Bytes per second of copying.
-    """
-
-    macs: dict[str, float]
-    bytes: float
-
-
-def measure(plan: Plan, say: Callable[[str], None] = print) -> tuple[list[Row], Peaks]:
-    """Measure.
+def measure(
+    contestants: Sequence[Contestant],
+    workloads: Sequence[Workload],
+    baseline: Contestant,
+    rounds: int,
+    warmup: int,
+    memory: bool = False,
+) -> tuple[list[Row], dict[str, float]]:
+    """Measure all contestants at all workloads, in one run.
 
     Args:
-        plan: What to measure.
-        say: Told what is going on.
+        contestants: Which networks, in which forms.
+        workloads: Sizes and batches, alike in all else. Growth is measured from the first size.
+        baseline: The contestant that ratios are to.
+        rounds: How often each is timed.
+        warmup: How often it is run before.
+        memory: Whether memory is measured too.
 
     Returns:
-        The rows, size by size and batch by batch in the order of the contestants, and the machine's peaks.
+        The rows, workload by workload in the order of the contestants; and {dtype: MACs per second} of large matrix
+        products, the most that the machine was measured to do.
 
     Raises:
-        ImportError: A contestant is one of timm's, and timm is not installed.
+        UserError: A contestant is one of timm's, and timm cannot be imported.
     """
-    entries: dict[tuple[Contestant, int, int, int], Entry] = {}
-    for height, width in plan.sizes:
-        for batch in plan.batches:
-            workload = Workload(height, width, batch, plan.train, plan.device, plan.dtype)
-            for contestant in plan.contestants:
-                say(f'building {contestant.name}, {batch} x {height} x {width}')
-                entries[contestant, height, width, batch] = prepare(contestant, workload)
-    dtypes = list(dict.fromkeys(entry.dtype for entry in entries.values()))
-    say(f'measuring what the machine can do at most in {", ".join(map(_name, dtypes))}')
-    before = _peaks(plan.device, dtypes)
-    say(f'timing {len(entries)} in turns: {plan.warmup} rounds to warm up, {plan.rounds} that count')
-    steps = [entry.step for entry in entries.values()]
-    taken = interleave(steps, plan.rounds, plan.warmup, stopwatch(plan.device))
+    pairs = [(contestant, workload) for workload in workloads for contestant in contestants]
+    entries = {pair: prepare(*pair) for pair in track(pairs, 'building')}
+    device, train = workloads[0].device, workloads[0].train
+    dtypes = dict.fromkeys(entry.dtype for entry in entries.values())
+    before = [matmul_peak(device, dtype) for dtype in dtypes]
+    taken = interleave([entry.step for entry in entries.values()], rounds, warmup, stopwatch(device))
     seconds = dict(zip(entries, taken, strict=True))
-    peaks = _best(before, _peaks(plan.device, dtypes))
-    memory: dict[tuple, int | None] = dict.fromkeys(entries)
-    kept: dict[tuple, int | None] = dict.fromkeys(entries)
-    if plan.memory:  # last: afterwards this process is slower
-        say('measuring memory')
-        memory = {key: peak_memory(entry.step, plan.device) for key, entry in entries.items()}
-        if plan.train:
-            kept = {key: kept_for_backward(entry.forward, entry.weights) for key, entry in entries.items()}
-
+    peaks = {_name(dtype): max(peak, matmul_peak(device, dtype)) for dtype, peak in zip(dtypes, before, strict=True)}
+    peak, kept = {}, {}
+    for pair, entry in track(list(entries.items()), 'measuring memory') if memory else ():
+        peak[pair] = peak_memory(entry.step, device)  # last: afterwards this process is slower
+        kept[pair] = kept_for_backward(entry.forward, entry.weights) if train else None
     rows = []
-    for key, entry in entries.items():
-        contestant, height, width, batch = key
-        first = (contestant, *plan.sizes[0], batch)
+    for (contestant, workload), entry in entries.items():
+        pair = contestant, workload
+        first = contestant, next(other for other in workloads if other.batch == workload.batch)
+        time = spread(seconds[pair])
         rows.append(
             Row(
                 name=contestant.name,
                 label=contestant.label,
-                height=height,
-                width=width,
-                batch=batch,
+                height=workload.height,
+                width=workload.width,
+                batch=workload.batch,
                 dtype=_name(entry.dtype),
                 parameters=entry.parameters,
-                macs=sum(product.macs for product in entry.work),
+                macs=entry.macs,
                 difference=entry.difference,
-                seconds=seconds[key],
-                time=spread(seconds[key]),
-                ratio=ratio(seconds[key], seconds[plan.baseline, height, width, batch]),
-                growth=ratio(seconds[key], seconds[first]),
-                **_shares(entry, spread(seconds[key]).median, peaks),
-                peak_memory=memory[key],
-                memory_growth=memory[key] / memory[first] if memory[key] and memory[first] else None,
-                kept=kept[key],
+                seconds=seconds[pair],
+                time=time,
+                ratio=ratio(seconds[pair], seconds[baseline, workload]),
+                growth=ratio(seconds[pair], seconds[first]),
+                of_matmul_peak=entry.macs / peaks[_name(entry.dtype)] / time.median,
+                peak_memory=peak.get(pair),
+                memory_growth=peak[pair] / peak[first] if peak.get(pair) and peak.get(first) else None,
+                kept=kept.get(pair),
                 published=contestant.published,
             )
         )
     return rows, peaks
-
-
-def _shares(entry: Entry, seconds: float, peaks: Peaks) -> dict[str, float]:
-    macs_per_second = peaks.macs[_name(entry.dtype)]
-    least = sum(product.macs for product in entry.work) / macs_per_second
-    bound = roofline(entry.work, macs_per_second, peaks.bytes, entry.dtype.itemsize)
-    return dict(of_matmul_peak=least / seconds, of_roofline=bound / seconds)
-
-
-def _peaks(device: torch.device, dtypes: Sequence[torch.dtype]) -> Peaks:
-    return Peaks({_name(dtype): matmul_peak(device, dtype) for dtype in dtypes}, copy_peak(device))
-
-
-def _best(one: Peaks, other: Peaks) -> Peaks:
-    macs = {dtype: max(one.macs[dtype], other.macs[dtype]) for dtype in one.macs}
-    return Peaks(macs, max(one.bytes, other.bytes))
 
 
 def _name(dtype: torch.dtype) -> str:

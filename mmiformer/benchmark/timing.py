@@ -6,12 +6,68 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
+import rich.progress
 import torch
+from rich.console import Console
+
+from ..errors import UserError
 
 Step = Callable[[], object]
+Item = TypeVar('Item')
+
+# ---- the options of a command line
+
+
+def add_timing(parser: ArgumentParser, rounds: int, warmup: int) -> None:
+    """Add `--threads`, `--device`, `--rounds` and `--warmup`, the last two with these defaults."""
+    parser.add_argument('--threads', type=positive, default=torch.get_num_threads(), help='default: %(default)s')
+    parser.add_argument('--device', type=device, default='cpu', help='cpu (default), cuda, cuda:1, ...')
+    parser.add_argument('--rounds', type=positive, default=rounds, help='that are timed (default: %(default)s)')
+    parser.add_argument('--warmup', type=positive, default=warmup, help='before, untimed (default: %(default)s)')
+
+
+def settle(args: Namespace) -> None:
+    """Use these threads and this device.
+
+    Raises:
+        UserError: The GPU is not there.
+    """
+    torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True
+    if args.device.type == 'cuda':
+        if (args.device.index or 0) >= (number := torch.cuda.device_count()):
+            raise UserError(f'--device {args.device} is none of the {number} GPUs that torch can use here')
+        torch.cuda.set_device(args.device)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f'{text!r} is not a whole number from 1 up')
+    return int(text)
+
+
+def device(text: str) -> torch.device:
+    """A CPU or an NVIDIA GPU."""
+    try:
+        found = torch.device(text)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in ('cpu', 'cuda'):
+        raise ArgumentTypeError(f'{text!r} is neither cpu nor a GPU (cuda, cuda:1, ...)')
+    return found
+
+
+def track(items: Iterable[Item], what: str) -> Iterable[Item]:
+    """Go through `items` with a progress bar on stderr, which is drawn between them and so takes none of their time."""
+    return rich.progress.track(items, what, auto_refresh=False, console=Console(stderr=True))
+
+
+# ---- seconds
 
 
 def stopwatch(device: torch.device) -> Callable[[Step], float]:
@@ -56,7 +112,7 @@ def interleave(
     gc.collect()
     gc.disable()
     try:
-        for number in range(warmup + rounds):
+        for number in track(range(warmup + rounds), 'timing in turns'):
             shuffle(order)
             for index in order:
                 taken = seconds(steps[index])
@@ -85,3 +141,31 @@ def spread(values: Sequence[float]) -> Spread:
 def ratio(seconds: Sequence[float], others: Sequence[float]) -> Spread:
     """Median and quartiles of the ratios of two steps' times, each taken within one round."""
     return spread([one / other for one, other in zip(seconds, others, strict=True)])
+
+
+# ---- what the machine can do at most
+
+# (M, K, N): square ones, and the shape of a 1x1 convolution on a large map.
+CPU_SHAPES = ((1024, 1024, 1024), (1536, 1536, 1536), (4096, 768, 768))
+CUDA_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 4096))
+
+
+def matmul_peak(
+    device: torch.device, dtype: torch.dtype, shapes: Sequence[tuple[int, int, int]] | None = None, repeats: int = 3
+) -> float:
+    """The best multiply-accumulates per second of several large matrix products.
+
+    Args:
+        device: Where to measure.
+        dtype: Of the matrices.
+        shapes: (M, K, N) of products (M, K) x (K, N). Default: several that fit the device.
+        repeats: How often each product is timed; the fastest counts.
+    """
+    seconds, best = stopwatch(device), 0.0
+    for m, k, n in shapes or (CUDA_SHAPES if device.type == 'cuda' else CPU_SHAPES):
+        a, b = (torch.rand(shape, device=device).to(dtype) for shape in ((m, k), (k, n)))
+        out = torch.empty(m, n, dtype=dtype, device=device)
+        torch.mm(a, b, out=out)
+        fastest = min(seconds(lambda a=a, b=b, out=out: torch.mm(a, b, out=out)) for _ in range(repeats))
+        best = max(best, m * k * n / fastest)
+    return best

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmiformer.benchmark.forms import randomise_norms
 from mmiformer.benchmark.reference import Reference
+from mmiformer.benchmark.run import randomize_norms
 from mmiformer.models import IFormer
 from mmiformer.models.blocks import Residual
 
@@ -16,7 +16,7 @@ IMAGE = torch.randn(2, 3, 80, 112, generator=torch.Generator().manual_seed(1)).d
 
 def network(arch='m', **options) -> IFormer:
     torch.manual_seed(0)
-    return randomise_norms(IFormer(arch, norm_eval=True, **options)).double()
+    return randomize_norms(IFormer(arch, norm_eval=True, **options)).double()
 
 
 @pytest.mark.parametrize('folded', [True, False])

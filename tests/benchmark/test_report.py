@@ -4,13 +4,11 @@ import itertools
 import random
 
 import pytest
-import torch
 from matplotlib.image import imread
 
-from mmiformer.benchmark.contestants import parse
-from mmiformer.benchmark.picture import draw, pareto_front
-from mmiformer.benchmark.report import growth_table, page, table
-from mmiformer.benchmark.run import Peaks, Plan, Row
+from mmiformer.benchmark.forms import parse
+from mmiformer.benchmark.report import draw, page, pareto_front, table
+from mmiformer.benchmark.run import Row
 from mmiformer.benchmark.timing import spread
 
 
@@ -31,19 +29,12 @@ def row(name: str, seconds: float, side: int = 512, **changes) -> Row:
         ratio=spread([seconds / 0.4]),
         growth=spread([seconds / 0.3]),
         of_matmul_peak=0.25,
-        of_roofline=0.5,
         peak_memory=None,
         memory_growth=None,
         kept=None,
         published=contestant.published,
     )
     return Row(**{**values, **changes})
-
-
-def plan(*sides: int) -> Plan:
-    contestants = [parse('m:reference'), parse('m')]
-    sizes = [(side, side) for side in sides]
-    return Plan(contestants, contestants[0], sizes, [1], False, torch.device('cpu'), torch.float32, 1, 1, False)
 
 
 def cells(text: str) -> list[list[str]]:
@@ -64,31 +55,33 @@ def test_pareto_front():
 
 def test_table():
     rows = [row('m:reference', 0.4), row('t', 0.1, difference=3.2e-7)]
-    header, _, first, second = cells(table(rows, plan(512)))
+    header, _, first, second = cells(table(rows, 'm:reference'))
     by_name = dict(zip(header, second, strict=True))
     assert by_name['network'] == 't' and by_name['images'] == '1 x 512 x 512' and by_name['params (M)'] == '8.52'
     assert by_name['ms (quartiles)'] == '100.0 (100.0 to 100.0)' and by_name['GMACs'] == '8.69'
     assert by_name['time / m:reference'] == '0.250 (0.250 to 0.250)' and by_name['difference'] == '3.2e-07'
     assert by_name['% of matmul peak'] == '25' and by_name['box AP'] == '-'
     assert dict(zip(header, first, strict=True))['box AP'] == '40.8'
-    assert 'peak MiB' not in header and 'kept MiB' not in header  # nothing was measured
-    with_memory = cells(table([row('m', 0.4, peak_memory=3 * 2**20, kept=2**19)], plan(512)))
+    assert 'peak MiB' not in header and 'time / at first size' not in header  # nothing was measured
+    with_memory = cells(table([row('m', 0.4, peak_memory=3 * 2**20, kept=2**19)], 'm:reference'))
     assert dict(zip(with_memory[0], with_memory[2], strict=True))['peak MiB'] == '3.0'
 
 
-def test_growth_table_goes_network_by_network():
-    rows = [row('m', 0.3), row('l', 0.6), row('m', 1.2, side=1024, memory_growth=3.9), row('l', 2.7, side=1024)]
-    found = cells(growth_table(rows))
-    assert [line[0] for line in found[2:]] == ['m', 'm', 'l', 'l']
-    assert found[3][1:] == ['1 x 1024 x 1024', 'x 4.00', 'x 4.00 (4.00 to 4.00)', 'x 3.90']
+def test_growth_is_shown_for_several_sizes():
+    rows = [row('m', 0.3), row('m', 1.2, side=1024, memory_growth=3.9)]
+    header, _, first, second = cells(table(rows, 'm'))
+    found = dict(zip(header, second, strict=True))
+    assert found['images'] == '1 x 1024 x 1024' and found['time / at first size'] == '4.00 (4.00 to 4.00)'
+    assert found['peak / at first size'] == '3.90'
+    assert dict(zip(header, first, strict=True))['peak / at first size'] == '-'
 
 
 def test_page_names_forms_that_are_not_equal():
-    known = dict(device='a machine', threads=1, torch='2', date='today', command='python it')
-    peaks = Peaks({'float32': 36e9}, 6e9)
+    known = dict(device='a machine', threads=1, torch='2', date='today', command='it', what='infer', rounds=1)
+    peaks = {'float32': 36e9}
 
     def text(*rows: Row) -> str:
-        return page(rows, peaks, plan(512), known)
+        return page(rows, peaks, dict(known, baseline='m'))
 
     good = text(row('m', 1.0, difference=9e-6), row('m:bf16', 1.0, difference=0.01, dtype='bfloat16'))
     assert 'further than' not in good and 'a machine, 1 threads' in good and '36.0 GMAC/s in float32' in good
@@ -99,8 +92,8 @@ def test_page_names_forms_that_are_not_equal():
 def test_picture(tmp_path):
     rows = [row('m', 0.3), row('l', 0.5), row('t', 0.2), row('efficientnet_b0', 0.4)]
     assert draw(rows, tmp_path / 'two.png')
-    assert draw([*rows, row('m', 1.2, side=1024)], tmp_path / 'three.png')
-    two, three = imread(tmp_path / 'two.png'), imread(tmp_path / 'three.png')
-    assert three.shape[1] == pytest.approx(1.5 * two.shape[1], rel=0.01) and two.std() > 0.05
+    assert draw([row('m', 0.3), row('efficientnet_b0', 0.4)], tmp_path / 'one.png')  # which has no mIoU
+    two, one = imread(tmp_path / 'two.png'), imread(tmp_path / 'one.png')
+    assert two.shape[1] == pytest.approx(2 * one.shape[1], rel=0.01) and two.std() > 0.05
     assert not draw([row('m', 0.3), row('t', 0.2)], tmp_path / 'none.png')  # one published result is no comparison
     assert not (tmp_path / 'none.png').exists()

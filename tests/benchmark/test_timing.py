@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmiformer.benchmark.timing import interleave, ratio, spread, stopwatch
+from mmiformer.benchmark.timing import interleave, matmul_peak, ratio, spread, stopwatch
 
 
 def test_every_step_runs_once_in_each_round_in_changing_order():
@@ -42,3 +42,12 @@ def test_stopwatch_takes_the_time_of_the_step():
         min(seconds(lambda: [step() for _ in range(10)]) for _ in range(5)),
     )
     assert 0 < 4 * few < many
+
+
+def test_peak_is_that_of_the_best():
+    device = torch.device('cpu')
+    small = matmul_peak(device, torch.float32, [(8, 8, 8)], repeats=2)
+    both = matmul_peak(device, torch.float32, [(8, 8, 8), (256, 256, 256)], repeats=2)
+    assert both > 5 * small > 0  # a product of eight is all overhead
+    with pytest.raises(RuntimeError):
+        matmul_peak(device, torch.float32, [(8, 8, -8)])

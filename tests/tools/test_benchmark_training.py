@@ -43,10 +43,8 @@ def test_both_forms_do_the_same_batches(tmp_path, monkeypatch, capsys):
         assert one == pytest.approx(other, rel=1e-3)
 
     printed = capsys.readouterr().out
-    assert 'batch 3 of 3' in printed and '2 batches of 2, cpu, 1 threads' in printed
+    assert '2 batches of 2, cpu, 1 threads' in printed
     figures = dict(re.findall(r'^(\S[^:]*): +([\d.]+)', printed, re.MULTILINE))
-    batches = re.findall(r'batch [23] of 3: read ([\d.]+) s, ', printed)
-    assert len(batches) == 2
     assert 0 < float(figures['training step']) and 0 < float(figures['reading / reading and training step']) < 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ['ade']  # nothing is written
 

@@ -5,60 +5,85 @@ import re
 import pytest
 import torch
 
-from mmiformer.benchmark.contestants import WORDS, parse
-from mmiformer.benchmark.forms import Workload, largest_difference, prepare
-from mmiformer.benchmark.timm_peers import PEERS, fold_batch_norms
+from mmiformer.benchmark.complexity import count
+from mmiformer.benchmark.forms import FORMS, parse
+from mmiformer.benchmark.peers import PEERS, fold_batch_norms
+from mmiformer.benchmark.run import Workload, largest_difference, prepare
+from mmiformer.errors import UserError
 from mmiformer.models import IFormer
 
 from ..helpers import randomise, relative_error
 
 
 def workload(train: bool = False) -> Workload:
-    return Workload(64, 96, 1, train, torch.device('cpu'), torch.float32)
+    return Workload(64, 96, train=train)
 
 
 def test_names():
     contestant = parse('l2:deploy-bf16')
-    assert (contestant.network, contestant.words) == ('l2', {'deploy', 'bf16'})
-    assert contestant.label == 'iFormer-L2 deploy bf16' and contestant.half == torch.bfloat16 and contestant.is_ours
+    assert contestant.network == 'l2' and contestant.form is FORMS['deploy-bf16'] and contestant.is_ours
+    assert contestant.label == 'iFormer-L2 deploy-bf16'
     peer = parse('repvit_m1_1:compile')
-    assert peer.label == 'RepViT-M1.1 compile' and peer.half is None and not peer.is_ours
-    for word in WORDS:
-        others = dict(autocast='-bf16', unchunked='-reference', freezing='-compile', autotune='-compile').get(word, '')
-        assert parse(f'{"resnet18" if word == "folded" else "m"}:{word}{others}', train=word == 'with_cp')
+    assert peer.label == 'RepViT-M1.1 compile' and not peer.is_ours
+    assert parse('m').form is FORMS['plain'] and parse('m').label == 'iFormer-M'
 
 
 @pytest.mark.parametrize(
     ('name', 'train', 'message'),
     [
         ('x', False, "x: 'x' is none of the networks t, s, m, l, l2, h, efficientnet_b0, resnet18"),
-        ('m:deplyo', False, "'deplyo' is none of the forms of m: reference, unchunked, deploy, global, with_cp, nhwc"),
-        ('m:', False, "'' is none of the forms"),
-        ('m:folded', False, "'folded' is none of the forms of m"),
-        ('resnet18:deploy', False, "'deploy' is none of the forms of resnet18: folded, nhwc"),
-        ('m:deploy', True, "'deploy' is a form for inference"),
-        ('m:with_cp', False, "'with_cp' is a form for training; say --what train"),
-        ('m:reference-with_cp', True, 'reference and with_cp exclude each other'),
-        ('m:deploy-reference', False, 'reference and deploy exclude each other'),
-        ('m:unchunked', False, 'say m:reference-unchunked'),
-        ('m:deploy-freezing', False, 'say m:deploy-freezing-compile'),
-        ('m:compile-freezing', True, "'freezing' is a form for inference"),
-        ('m:compile-aot', False, 'aot and compile exclude each other'),
-        ('m:aot-freezing', False, 'aot and freezing exclude each other'),
-        ('m:aot-autocast-bf16', False, 'aot and autocast exclude each other'),
-        ('m:autocast', False, 'Say m:autocast-bf16'),
+        (
+            'm:deplyo',
+            False,
+            'm:deplyo: with --what infer, m has the forms plain, reference, reference-unchunked, deploy',
+        ),
+        ('m:folded', False, "not 'folded'"),
+        ('resnet18:deploy', False, 'resnet18 has the forms plain, folded, nhwc, compile, bf16, autocast-bf16'),
+        ('m:deploy', True, 'with --what train, m has the forms plain, reference, reference-unchunked, global, with_cp'),
+        ('m:with_cp', False, "not 'with_cp'"),
     ],
 )
 def test_wrong_names(name, train, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(UserError, match=re.escape(message)):
         parse(name, train)
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_every_form_is_the_same_network(train):
+    step = 'train' if train else 'infer'
+    ran = []
+    for name, form in FORMS.items():
+        if step not in form.steps or 'compile' in name:  # which takes a minute
+            continue
+        for network in ('t' if family == 'iformer' else 'resnet18' for family in form.networks):
+            entry = prepare(parse(f'{network}:{name}', train), workload(train))
+            assert entry.dtype == (form.dtype or torch.float32), name
+            bound = 1e-5 if entry.dtype == torch.float32 else 0.1
+            assert entry.difference < bound and (entry.dtype == torch.float32 or entry.difference > 1e-4), name
+            entry.step()
+            ran.append(f'{network}:{name}')
+    assert len(ran) == (13 if train else 16), ran
+
+
+@pytest.mark.parametrize('name', ['t:deploy-compile', 'resnet18:compile'])
+def test_compiled_forms_are_run_compiled(name, monkeypatch):
+    compiled = []
+
+    def pretend(run, **options):
+        compiled.append(options)
+        return run
+
+    monkeypatch.setattr(torch, 'compile', pretend)
+    entry = prepare(parse(name), workload())
+    assert entry.difference < 1e-5
+    assert compiled == [dict(dynamic=False, fullgraph=True, options={'triton.cudagraphs': False})]
 
 
 def test_published_results():
     assert parse('m:deploy').published == dict(box_AP=40.8, mask_AP=37.9, mIoU=42.4)
     assert parse('t').published == parse('m:global').published == parse('mobilenetv4_conv_medium').published == {}
     assert parse('efficientnet_b0').published == dict(box_AP=31.9, mask_AP=29.4)  # printed without mIoU
-    complete = [peer.result for peer in PEERS.values() if 'mIoU' in peer.result]
+    complete = [peer.published for peer in PEERS.values() if 'mIoU' in peer.published]
     assert len(complete) == 12
     for result in complete:  # as in every published result of these two tasks
         assert result['mask_AP'] < result['box_AP'] and 31 < min(result.values()) < max(result.values()) < 46
@@ -67,7 +92,7 @@ def test_published_results():
 def test_chunks_are_those_of_the_reference_form():
     copies = {}
     for name in ('m:reference', 'm:reference-unchunked'):
-        two_windows = Workload(512, 256, 1, False, torch.device('cpu'), torch.float32)
+        two_windows = Workload(512, 256)
         entry = prepare(parse(name), two_windows)
         assert entry.difference < 1e-5
         with torch.profiler.profile() as profile:
@@ -82,21 +107,24 @@ def test_deploy_form_is_the_same_network():
 
 
 @pytest.mark.parametrize('train', [False, True])
-def test_forms_are_the_same_network(train):
-    plain = prepare(parse('t', train), workload(train))
-    assert plain.difference < 1e-6
-    reference = prepare(parse('t:reference', train), workload(train))
-    assert reference.difference < 1e-5
+def test_counts_are_those_of_the_network(train):
+    plain, reference = (prepare(parse(name, train), workload(train)) for name in ('t', 't:reference'))
     parameters = sum(parameter.numel() for parameter in IFormer('t').parameters())
     assert reference.parameters == plain.parameters == parameters
-    assert sum(product.macs for product in reference.work) == sum(product.macs for product in plain.work)
-    half = prepare(parse('t:bf16', train), workload(train))
-    assert 1e-4 < half.difference < 0.1 and {level.dtype for level in half.forward()} == {torch.bfloat16}
-    cast = prepare(parse('t:autocast-bf16', train), workload(train))
-    assert 1e-4 < cast.difference < 0.1 and {tensor.dtype for tensor in cast.weights} >= {torch.float32}
+    forward = count('', IFormer('t'), IFormer('t').eval(), torch.zeros(1, 3, 64, 96))[0].macs
+    assert reference.macs == plain.macs == (3 if train else 1) * forward
     windowless = prepare(parse('t:global', train), workload(train))
     assert windowless.difference < 1e-6  # it is held against itself
     assert largest_difference(windowless.forward(), plain.forward()) > 1e-3
+
+
+def test_half_precision_is_in_the_maps():
+    assert {level.dtype for level in prepare(parse('t:bf16'), workload()).step()} == {torch.bfloat16}
+    deployed = prepare(parse('t:deploy-bf16'), workload())
+    assert {tensor.dtype for tensor in deployed.weights} == {torch.bfloat16}
+    assert {level.dtype for level in deployed.step()} == {torch.float32}  # as the heads of a detector want them
+    cast = prepare(parse('t:autocast-bf16'), workload())
+    assert {tensor.dtype for tensor in cast.weights} >= {torch.float32}
 
 
 def test_training_step_leaves_no_gradients():

@@ -1,18 +1,22 @@
 """Parameters and multiply-accumulates (MACs) of networks.
 
-Counted are convolutions, linear layers and the two products of attention, a multiplication and its addition as one. Not
-counted are batch norms (which fold into the convolutions before them), activations, softmax, element-wise sums and
-products, pooling, interpolation, RoIAlign and non-maximum suppression.
+Counted are the convolutions, the linear layers and the two products of attention that are run, whichever modules run
+them; a multiplication and its addition are one MAC. Not counted are batch norms (which fold into the convolutions
+before them), activations, softmax, element-wise sums and products, pooling, interpolation, RoIAlign and non-maximum
+suppression.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import UserError
 
 PROPOSALS, DETECTIONS = 1000, 100  # what mmdet's two-stage detectors classify and draw masks for, at most, in an image
 
@@ -23,7 +27,7 @@ class Count(NamedTuple):
     Attributes:
         name: The part.
         parameters: Number of trainable numbers, frozen ones included.
-        macs: Multiply-accumulates for one image.
+        macs: Multiply-accumulates for the images that it was run on.
     """
 
     name: str
@@ -33,7 +37,7 @@ class Count(NamedTuple):
 
 @torch.no_grad()
 def count(name: str, module: nn.Module, run: Callable[..., Any], *inputs: Any) -> tuple[Count, Any]:
-    """Count what `run(*inputs)` does.
+    """Count what `run(*inputs)` does, in plain operations: compiled and fused ones are not seen.
 
     Args:
         name: What to call it.
@@ -45,10 +49,19 @@ def count(name: str, module: nn.Module, run: Callable[..., Any], *inputs: Any) -
         The count and what `run` returned.
     """
     counter = FlopCounterMode(display=False)
-    with counter:
+    with _unfused_attention(), counter:
         outputs = run(*inputs)
-    # torch counts a multiplication and an addition as two operations.
+    # torch counts a multiplication and an addition as two operations
     return Count(name, sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2), outputs
+
+
+def _unfused_attention() -> AbstractContextManager:
+    """Attention as its two products: torch has no formula for some of the fused kernels."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # before torch 2.3
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def count_parts(model: nn.Module, height: int, width: int) -> list[Count]:
@@ -66,7 +79,7 @@ def count_parts(model: nn.Module, height: int, width: int) -> list[Count]:
         A count for each part, in the order of the data, and the sum, called 'whole'.
 
     Raises:
-        ValueError: A part of the model is of a kind that this function cannot run on its own.
+        UserError: A part of the model is of a kind that this function cannot run on its own.
     """
     model.eval()
     backbone, features = count('backbone', model.backbone, model.backbone, torch.zeros(1, 3, height, width))
@@ -85,7 +98,7 @@ def count_parts(model: nn.Module, height: int, width: int) -> list[Count]:
     # A segmentor's auxiliary heads are for training alone.
     others = {name for name, _ in model.named_children()} - counted - {'auxiliary_head'}
     if others:
-        raise ValueError(
+        raise UserError(
             f'{type(model).__name__} has parts that cannot be run on their own: {", ".join(sorted(others))}'
         )
     parameters = sum(p.numel() for p in model.parameters())
@@ -94,7 +107,7 @@ def count_parts(model: nn.Module, height: int, width: int) -> list[Count]:
 
 def _count_roi_head(roi_head: nn.Module, features: tuple[Tensor, ...], height: int, width: int) -> list[Count]:
     if not hasattr(roi_head, '_bbox_forward') or isinstance(roi_head.bbox_head, nn.ModuleList):
-        raise ValueError(f'{type(roi_head).__name__} cannot be run on its own: only heads with one stage can')
+        raise UserError(f'{type(roi_head).__name__} cannot be run on its own: only heads with one stage can')
     roi = torch.tensor([[0.0, 0.0, 0.0, width, height]])  # index of the image, box
 
     def times(number: int, one: tuple[Count, Any]) -> Count:
