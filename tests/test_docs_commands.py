@@ -51,7 +51,6 @@ REASONS = {
     'needs Slurm',
     'needs an environment of its own',
     'needs the original packages',
-    'takes minutes',
 }
 
 # In running text a command is told from a name by its having arguments.
