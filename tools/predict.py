@@ -3,8 +3,8 @@
 python tools/predict.py configs/mask_rcnn/iformer_m_1x.py iFormer_m_epoch_12.pth photos/ 'more/*.jpg' --out found
 python tools/predict.py configs/sem_fpn/iformer_m_40k.py work_dirs/iformer_m_40k/iter_40000.pth clip.mp4 --out found
 
-Exit status: 0 all was predicted; 1 nothing was, since something about the call is wrong, or the results cannot be
-written; 2 the options are misspelt; 3 some inputs were broken and skipped; 130 stopped by Ctrl-C.
+Exit status: 0 everything was predicted; 1 an argument is wrong, or the results cannot be written; 2 an option is
+misspelled; 3 some inputs were broken and skipped; 130 stopped with Ctrl-C.
 """
 
 import sys
@@ -35,7 +35,7 @@ def parse_args() -> Namespace:
         'checkpoint', help='a file, a URL, or the name of a published one such as iFormer_m_epoch_12.pth'
     )
     parser.add_argument(
-        'inputs', nargs='+', metavar='INPUT', help='images, videos, folders (with all below them) or glob patterns'
+        'inputs', nargs='+', metavar='INPUT', help='images, videos, folders (with everything in them) or glob patterns'
     )
     parser.add_argument('--out', metavar='DIR', required=True, help='where results go: a new or empty folder')
     parser.add_argument('--overwrite', action='store_true', help='replace what is in DIR under the same names')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a checkpoint as a job of Slurm: launch.sh lists the variables.
+# Evaluate a checkpoint as a Slurm job: launch.sh lists the variables.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 
