@@ -10,8 +10,8 @@ BASE_PYTHON := $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
 
 export DEVICE TORCH_INDEX FIND_LINKS
 
-# What the API reference shows: the package without its other modules, and these of them.
-API := mmiformer '!mmiformer\.' $(addprefix mmiformer.,models checkpoint registry engine.hooks evaluation.class_iou)
+# The modules that the API reference shows, beside the package's own page.
+PARTS := models checkpoint registry engine.hooks evaluation.metrics evaluation.class_iou
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint format demo docs
@@ -42,4 +42,5 @@ demo: setup ## train and evaluate on an embedded data set, with pictures
 
 docs: setup ## build the API reference from the docstrings, into docs/api
 	rm -rf docs/api
-	.venv/bin/python -W error::UserWarning -m pdoc --docformat google --output-directory docs/api $(API)
+	.venv/bin/python -W error::UserWarning -m pdoc --docformat google --output-directory docs/api \
+		mmiformer '!mmiformer\.' $(PARTS:%=mmiformer.%)
