@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmiformer.benchmark.forms import FORMS, Contestant, parse
-from mmiformer.benchmark.peers import PEERS, import_timm
+from mmiformer.benchmark.peers import PEERS
 from mmiformer.benchmark.report import draw, facts, page, write_json
 from mmiformer.benchmark.run import Workload, measure
 from mmiformer.benchmark.timing import add_timing, positive, settle
@@ -19,6 +19,7 @@ from mmiformer.engine.cli import command
 from mmiformer.errors import UserError
 from mmiformer.files import whole_file
 from mmiformer.models import ARCHS
+from mmiformer.models.timm_backbone import import_timm
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
 
@@ -68,7 +69,10 @@ def choose(args: Namespace) -> tuple[list[Contestant], Contestant]:
     if baseline not in names:
         raise UserError(f'--baseline {baseline} is none of what is measured: {", ".join(names)}')
     if not all(contestant.is_ours for contestant in contestants):
-        import_timm()
+        try:
+            import_timm()
+        except ImportError as error:
+            raise UserError(str(error)) from error
     return contestants, contestants[names.index(baseline)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import UserError
+from ..models.timm_backbone import import_timm
 from ..paper import TABLE_5, TABLE_13
 
 
@@ -53,22 +52,6 @@ PEERS = {
 }
 
 
-def import_timm() -> ModuleType:
-    """timm, which is imported only where it is used.
-
-    Raises:
-        UserError: timm cannot be imported.
-    """
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError(
-            f'the backbones of other papers come from timm, which cannot be imported ({error}): '
-            'pip install "mmiformer[peers]", or ".[peers]" in a checkout'
-        ) from error
-    return timm
-
-
 def build_peer(peer: Peer, height: int, width: int) -> nn.Module:
     """A backbone that returns the maps of strides 4, 8, 16 and 32, without stochastic depth, with random weights.
 
@@ -78,7 +61,7 @@ def build_peer(peer: Peer, height: int, width: int) -> nn.Module:
         width: Their width.
 
     Raises:
-        UserError: timm cannot be imported.
+        ImportError: timm cannot be imported.
     """
     size = dict(img_size=(height, width)) if peer.fixed_size else {}
     network = import_timm().create_model(

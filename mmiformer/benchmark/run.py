@@ -57,7 +57,7 @@ def prepare(contestant: Contestant, workload: Workload) -> Entry:
     """Build a contestant, and compare its maps with the plain network's on the very images that are timed.
 
     Raises:
-        UserError: It is one of timm's, and timm cannot be imported.
+        ImportError: It is one of timm's, and timm cannot be imported.
     """
     form, train = contestant.form, workload.train
     generator = torch.Generator().manual_seed(0)
@@ -175,7 +175,7 @@ def measure(
         products, the most that the machine was measured to do.
 
     Raises:
-        UserError: A contestant is one of timm's, and timm cannot be imported.
+        ImportError: A contestant is one of timm's, and timm cannot be imported.
     """
     pairs = [(contestant, workload) for workload in workloads for contestant in contestants]
     entries = {pair: prepare(*pair) for pair in track(pairs, 'building')}

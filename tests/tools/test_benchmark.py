@@ -109,4 +109,4 @@ def test_ctrl_c(monkeypatch, capsys):
 def test_peers_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
     message = call(monkeypatch, 'benchmark', 'm', 'repvit_m1_1')
-    assert 'come from timm, which cannot be imported' in message and 'pip install "mmiformer[peers]"' in message
+    assert 'come from timm, which cannot be imported' in message and 'pip install ".[peers]"' in message
