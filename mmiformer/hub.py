@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import MissingFile, UserError
+
 if TYPE_CHECKING:  # the package imports this module, and MMEngine takes a second
     from mmengine import Config
 
@@ -15,13 +17,13 @@ def config_dir() -> Path:
     """Folder of the project's configs: `.mim/configs` of an installed wheel, `configs` of a checkout.
 
     Raises:
-        FileNotFoundError: if the package was copied somewhere without its configs.
+        MissingFile: The package was copied somewhere without its configs.
     """
     choices = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')
     for choice in choices:
         if (choice / '_base_').is_dir():
             return choice
-    raise FileNotFoundError(
+    raise MissingFile(
         f"mmiformer's configs are neither in {choices[0]} (wheel) nor in {choices[1]} (checkout). "
         'Install the package from its checkout: `pip install .` or `pip install -e .`.'
     )
@@ -31,13 +33,13 @@ def get_config(name: str) -> Config:
     """One of the project's configs, ready for MMEngine's `Runner`.
 
     Args:
-        name (str): path below the folder of configs, with or without `.py`.
+        name: Path below the folder of configs, with or without `.py`.
 
     Returns:
-        mmengine.Config: the config with its bases merged in.
+        The config with its bases merged in.
 
     Raises:
-        ValueError: if there is no such config; the message lists those that there are.
+        UserError: There is no such config; the message lists those that there are.
 
     Example:
         >>> from mmiformer import get_config
@@ -53,5 +55,5 @@ def get_config(name: str) -> Config:
         if '_base_' not in path.relative_to(root).parts
     )
     if str(name).removesuffix('.py') not in names:
-        raise ValueError(f'there is no config {name!r} in {root}; there are: {", ".join(names)}')
+        raise UserError(f'there is no config {name!r} in {root}; there are: {", ".join(names)}')
     return Config.fromfile(root / f'{str(name).removesuffix(".py")}.py')

@@ -14,7 +14,7 @@ _NOTES = logging.getLogger('mmiformer')  # the parent of the loggers of all modu
 
 
 def print_notes() -> None:
-    """Print notes, also those kept, as they arise: what Python does for a logger without handlers, on stderr."""
+    """Print the notes kept so far, and later ones at once: Python prints those of a logger without handlers."""
     for handler in _NOTES.handlers:
         if isinstance(handler, MemoryHandler):
             handler.close()

@@ -47,12 +47,12 @@ def trust_pretrained(cfg: Config) -> None:
 
 
 def pretrained_file(cfg: Config) -> str | None:
-    """The weight file that the config's iFormer starts from, as `checkpoint.locate` takes it; None for none."""
+    """The weight file that a backbone of the project starts from, as `checkpoint.locate` takes it; None for none."""
     backbone = cfg.model.get('backbone') or {}
     init = backbone.get('init_cfg')
-    if backbone.get('type') != 'mmiformer.IFormer' or not isinstance(init, dict) or init.get('type') != 'Pretrained':
-        return None
-    return init.get('checkpoint')
+    if str(backbone.get('type')).startswith('mmiformer.') and isinstance(init, dict):
+        return init.get('checkpoint')
+    return None
 
 
 def check_resumed(cfg: Config, checkpoint: dict) -> None:

@@ -86,8 +86,8 @@ def read_checkpoint(source: str | Path, trust: bool = False) -> dict:
     checkpoint = load(source, trust=trust)
     if 'state_dict' not in checkpoint:
         raise UserError(
-            f'{source} is no checkpoint of a detector or segmentor: it has no state_dict, but {few(checkpoint)}. '
-            "Weights of a backbone belong into the config's model.backbone.init_cfg"
+            f'{source} is not a checkpoint of a detector or segmentor: it has no state_dict, but {few(checkpoint)}. '
+            "Weights of a backbone belong in the config's model.backbone.init_cfg"
         )
     return checkpoint
 

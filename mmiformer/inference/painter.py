@@ -23,7 +23,7 @@ class Painter:
         # No backends: nothing is written or sent anywhere unless the tools do it.
         self.visualizer = (_detection_visualizer if self.detects else _segmentation_visualizer)()
         # A tuple would be taken for one color.
-        self.meta = dict(classes=list(classes), palette=[tuple(color) for color in palette])
+        self.visualizer.dataset_meta = dict(classes=list(classes), palette=[tuple(color) for color in palette])
 
     def predictions(self, image: np.ndarray, sample: BaseDataElement, score_thr: float) -> np.ndarray:
         """Draw a prediction: boxes and masks from a score on, or the segmentation.
@@ -48,8 +48,6 @@ class Painter:
         return self._draw(image, sample, draw_pred=False)
 
     def _draw(self, image: np.ndarray, sample: BaseDataElement, **options) -> np.ndarray:
-        # Each time, since mmseg's inferencer changes it.
-        self.visualizer.dataset_meta = self.meta
         # mmdet jitters the colors of masks by NumPy's global generator: here the same from run to run.
         state = np.random.get_state()
         np.random.seed(0)

@@ -1,14 +1,17 @@
-"""A trained model ready for images: the toolboxes' inferencers, with weights that are read safely and loaded whole."""
+"""A trained model ready for images, with weights that are read safely and loaded whole.
 
-from importlib import import_module
+The toolboxes' own inferencers unpickle the checkpoint, let keys that do not fit pass, and need the data set.
+"""
+
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.structures import BaseDataElement
 from PIL import Image, UnidentifiedImageError
 
@@ -19,7 +22,6 @@ from ..errors import UserError, few
 from .painter import Color, Painter
 from .sources import BrokenSource
 
-INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer')
 # Where the toolboxes' models keep the part that decides on classes.
 HEADS = ('bbox_head', 'roi_head.bbox_head', 'roi_head.bbox_head.0', 'mask_head', 'decode_head')
 
@@ -88,29 +90,38 @@ class Predictor:
     ):
         cfg = cfg.copy()
         init_default_scope(cfg.default_scope)
-        tested = next(datasets(cfg, ('test_dataloader',)), {})
-        load = [t for t in tested.get('pipeline', []) if kind(t) == 'LoadImageFromFile']
-        if not load:
+        pipeline = next(datasets(cfg, ('test_dataloader',)), {}).get('pipeline', [])
+        load = next((transform for transform in pipeline if kind(transform) == 'LoadImageFromFile'), None)
+        if load is None:
             raise UserError(
                 f'config {cfg.filename}: test_dataloader.dataset.pipeline has no LoadImageFromFile, so it is '
                 'unknown how images are prepared for the model'
             )
-        cfg.test_dataloader = dict(dataset=tested)
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f'--device {device}: {str(error).splitlines()[0]}') from error
         self.classes, self.palette = classes_and_palette(cfg, checkpoint)
         self.painter = Painter(cfg.default_scope, self.classes, self.palette)
+        cfg.model.pop('pretrained', None)  # the checkpoint has all weights
         with building(cfg, 'model', 'test_dataloader'):
-            self._load = TRANSFORMS.build({**load[0], 'backend_args': None})  # images are on this machine
-            self._inferencer = _build_inferencer(cfg, checkpoint['state_dict'], source, device, self.painter, self.meta)
-        self._check_heads()
-        speed_up(self._inferencer.model, deploy, dtype)
+            self._load = TRANSFORMS.build({**load, 'backend_args': None})  # images are on this machine
+            self._prepare = Compose(
+                [
+                    {**transform, 'type': 'LoadImageFromNDArray'} if transform is load else transform
+                    for transform in pipeline
+                    if 'Annotation' not in kind(transform)
+                ]
+            )
+            model = revert_sync_batchnorm(MODELS.build(cfg.model))
+        load_whole(model, checkpoint['state_dict'], source)
+        model.dataset_meta = dict(classes=self.classes, palette=self.palette)
+        self._check_heads(model)
+        self._model = model.to(device).eval()
+        speed_up(self._model, deploy, dtype)
 
-    @property
-    def meta(self) -> dict:
-        """Classes and palette as the toolboxes' models carry them."""
-        return dict(classes=self.classes, palette=self.palette)
-
-    def _check_heads(self) -> None:
-        modules = dict(self._inferencer.model.named_modules())
+    def _check_heads(self, model: torch.nn.Module) -> None:
+        modules = dict(model.named_modules())
         for name in HEADS:
             number = getattr(modules.get(name), 'num_classes', None)
             if number is not None and number != len(self.classes):
@@ -155,9 +166,9 @@ class Predictor:
             BrokenSource: The image is too large for the memory.
             UserError: The model predicts neither of the two.
         """
-        batch = self._inferencer.collate_fn([self._inferencer.pipeline(image)])
+        batch = pseudo_collate([self._prepare(dict(img=image, img_id=0))])
         try:
-            sample = self._inferencer.forward(batch)[0]
+            sample = self._model.test_step(batch)[0]
             sample.pop('seg_logits', None)  # a number for each class and pixel
             sample = sample.cpu()
         except (RuntimeError, MemoryError) as error:
@@ -171,29 +182,3 @@ class Predictor:
                 'segmentation'
             )
         return sample
-
-
-def _build_inferencer(cfg: Config, state_dict: dict, source: str, device: str, painter: Painter, meta: dict):
-    """The toolbox's inferencer, except for how it gets weights, names of classes and a visualizer.
-
-    Its own way would unpickle the checkpoint, let keys that do not fit pass, build the data set for its colors, and
-    open the visualizer's backends.
-    """
-    scope = cfg.default_scope
-
-    class Inferencer(getattr(import_module(f'{scope}.apis'), INFERENCERS[scope])):
-        def _load_weights_to_model(self, model, *_):
-            load_whole(model, state_dict, source)
-            model.dataset_meta = dict(meta)
-
-        def _init_visualizer(self, cfg):
-            return painter.visualizer
-
-        def _init_collate(self, cfg):
-            return pseudo_collate
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f'--device {device}: {str(error).splitlines()[0]}') from error
-    return Inferencer(cfg, device=device, scope=scope, show_progress=False)
