@@ -3,9 +3,7 @@
 import functools
 import sys
 from argparse import ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from collections.abc import Callable
 
 import torch
 from mmengine.config import DictAction
@@ -135,24 +133,3 @@ def command(advice: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
         return run
 
     return decorate
-
-
-# What the preparation of a run raises for what its user got wrong.
-USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
-
-
-@contextmanager
-def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """End the program with the message of an error of these kinds, and no traceback: it is the user's to mend."""
-    try:
-        yield
-    except kinds as error:
-        message = f'error: {error}'
-        tell_torchrun(message)
-        sys.exit(message)
-
-
-def interrupted(advice: str) -> NoReturn:
-    """End the program after Ctrl-C as shells expect it, with exit code 130."""
-    print(f'\nstopped: {advice}', file=sys.stderr)
-    sys.exit(130)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mmseg.models import SegDataPreProcessor
+
+from mmiformer.inference.browsing import to_image
+
+
+@pytest.mark.parametrize('rgb', [True, False])
+def test_the_normalization_is_taken_back(rgb):
+    preprocessor = SegDataPreProcessor(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=rgb)
+    image = torch.randint(0, 256, (3, 8, 9), dtype=torch.uint8)
+    fed = preprocessor(dict(inputs=[image]))['inputs'][0]
+    assert np.array_equal(to_image(fed, preprocessor, rgb), image.permute(1, 2, 0).numpy())
