@@ -250,7 +250,7 @@ def test_commands(page, monkeypatch, stand_ins):
         ('python tools/train.py', 'required: config'),
         ('python tools/train.py configs/mask_rcnn/iformer_x_1x.py', 'there is no config'),
         ('tools/dist_train.sh configs/mask_rcnn/iformer_m_1x.py 8 --atuo-scale-lr', 'unrecognized arguments: --atuo'),
-        ('tools/dist_train.sh 8 configs/mask_rcnn/iformer_m_1x.py', 'GPUS is the number'),
+        ('tools/dist_train.sh 8 configs/mask_rcnn/iformer_m_1x.py', 'GPUS, the number of GPUs'),
         (
             'tools/dist_train.sh configs/mask_rcnn/iformer_m_1x.py 8 --vis 1',
             "run no tools/dist_train.sh with {'--vis'}",

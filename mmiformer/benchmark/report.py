@@ -172,4 +172,5 @@ def _draw_front(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         ylabel=f'published {metric.replace("_", " ")}',
     )
     axes.margins(x=0.25, y=0.2)
+    axes.set_xlim(left=0)
     axes.legend(loc='lower right', fontsize=9)
