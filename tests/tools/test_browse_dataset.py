@@ -1,4 +1,4 @@
-"""tools/browse_dataset.py on tiny data sets: the pictures show what the network is fed, in the right colours."""
+"""tools/browse_dataset.py on tiny data sets: the pictures show what the network is fed, in the right colors."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_detection(tmp_path, monkeypatch, capsys):
     for path in pictures:
         picture = read(path)
         assert picture.shape == (128, 160, 3)  # 120 x 160, padded to a multiple of 32
-        # The images are grey, and the annotations' colours are not.
-        colourful = np.ptp(cv2.blur(picture.astype(np.uint8), (5, 5)).astype(int), -1) > 40
-        boxes = np.zeros(colourful.shape, bool)
+        # The images are gray, and the annotations' colors are not.
+        colorful = np.ptp(cv2.blur(picture.astype(np.uint8), (5, 5)).astype(int), -1) > 40
+        boxes = np.zeros(colorful.shape, bool)
         for x, y, w, h in ((2, 2, 34, 20), (40, 5, 38, 36), (5, 26, 20, 14)):
             boxes[2 * y : 2 * (y + h), 2 * x : 2 * (x + w)] = True
-        overlap = [(colourful & truth).sum() / (colourful | truth).sum() for truth in (boxes, boxes[:, ::-1])]
+        overlap = [(colorful & truth).sum() / (colorful | truth).sum() for truth in (boxes, boxes[:, ::-1])]
         assert max(overlap) > 0.75
         assert np.abs(picture[123:] - [104, 116, 124]).max() < 8  # padded with zeros, which are the mean
 
