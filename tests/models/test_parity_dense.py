@@ -72,4 +72,5 @@ def test_outputs_loss_and_gradients_are_the_released_ones_in_double_precision(ar
     assert len(gradients) == len(names) > 20
     for name in names:
         error = np.abs(parity.probe(gradients[name], 64) - expected[f'grad/{name}']).max()
-        assert error <= 1e-8 * expected[f'gradmax/{name}'], name
+        # Some vanish, since the softmaxes of random weights are nearly steps.
+        assert error < 1e-8 * max(expected[f'gradmax/{name}'], 1e-100), name
