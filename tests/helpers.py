@@ -18,7 +18,7 @@ TINY = dict(
 SHALLOW = dict(TINY, conv_blocks=(1, 0, 1, 0), triples=(0, 0, 2, 1), last_conv_blocks=(0, 0, 0, 0))  # quick to compile
 
 
-def randomise(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def randomize(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """Give every parameter and statistic a value that matters, so that nothing is hidden by a 0 or a 1."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():

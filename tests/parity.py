@@ -87,7 +87,7 @@ def detector_file(name: str = 'cls_t') -> dict[str, torch.Tensor]:
 
 
 def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
-    """The normalised input batch of the fixtures, float32 (batch, 3, height, width)."""
+    """The normalized input batch of the fixtures, float32 (batch, 3, height, width)."""
     rng = np.random.default_rng(height * 100003 + width)
     return torch.from_numpy(rng.standard_normal((batch, 3, height, width)).astype(np.float32))
 

@@ -38,7 +38,7 @@ class IFormerClassifier(BaseModule):
         num_classes: Number of classes.
         distillation: Whether there is a second head, taught by the teacher's labels (section B.1). The weights called
             `_distill` have it.
-        init_cfg: MMEngine's initialisation. `dict(type='Pretrained', checkpoint=...)` loads published weights of any
+        init_cfg: MMEngine's initialization. `dict(type='Pretrained', checkpoint=...)` loads published weights of any
             layout strictly, heads too. Default: truncated normal with std 0.02 for convolutions and linear layers,
             1 and 0 for norms.
 
@@ -70,7 +70,7 @@ class IFormerClassifier(BaseModule):
             self.head_dist = Head(channels[-1], num_classes)
 
     def init_weights(self) -> None:
-        """Initialise as `init_cfg` says; pretrained weights are loaded strictly, heads too.
+        """Initialize as `init_cfg` says; pretrained weights are loaded strictly, heads too.
 
         Raises:
             OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
@@ -87,7 +87,7 @@ class IFormerClassifier(BaseModule):
         """Classify images.
 
         Args:
-            x: Normalised images (B, 3, H, W).
+            x: Normalized images (B, 3, H, W).
 
         Returns:
             Logits (B, num_classes). With two heads their mean; in training both, the distillation head's last.

@@ -125,7 +125,7 @@ class IFormer(BaseModule):
         act_cfg: Config of the activations; attention always has sigmoids.
         deploy: Whether it is built in its deploy form, to load weights that were saved from that form; see
             :meth:`switch_to_deploy`.
-        init_cfg: MMEngine's initialisation. `dict(type='Pretrained', checkpoint=...)` loads released, timm's or own
+        init_cfg: MMEngine's initialization. `dict(type='Pretrained', checkpoint=...)` loads released, timm's or own
             weights strictly: a missing or unexpected key of the backbone is an error. Default: truncated normal with
             std 0.02 for convolutions, 1 and 0 for norms.
 
@@ -237,7 +237,7 @@ class IFormer(BaseModule):
             raise ValueError(f'frozen_stages={frozen_stages} must be from -1 (nothing) to {stages} (everything)')
 
     def init_weights(self) -> None:
-        """Initialise as `init_cfg` says; pretrained weights are loaded strictly.
+        """Initialize as `init_cfg` says; pretrained weights are loaded strictly.
 
         Raises:
             OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
@@ -300,7 +300,7 @@ class IFormer(BaseModule):
         """Map images to feature maps.
 
         Args:
-            x: Normalised images (B, in_channels, H, W), H and W from 32 up.
+            x: Normalized images (B, in_channels, H, W), H and W from 32 up.
 
         Returns:
             For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), contiguous, without a

@@ -12,7 +12,7 @@ from mmiformer.benchmark.run import Workload, largest_difference, prepare
 from mmiformer.errors import UserError
 from mmiformer.models import IFormer
 
-from ..helpers import randomise, relative_error
+from ..helpers import randomize, relative_error
 
 
 def workload(train: bool = False) -> Workload:
@@ -172,7 +172,7 @@ class Network(torch.nn.Module):
 
 @torch.no_grad()
 def test_batch_norms_of_peers_fold():
-    network, image = randomise(Network()).eval(), torch.randn(1, 3, 16, 16)
+    network, image = randomize(Network()).eval(), torch.randn(1, 3, 16, 16)
     expected = network(image)
     folded = fold_batch_norms(network, image)
     assert [name for name, m in folded.named_modules() if isinstance(m, torch.nn.BatchNorm2d)] == ['last', 'branch.0']

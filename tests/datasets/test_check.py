@@ -391,7 +391,7 @@ SCENE = 'training/nature_landscape/beach/ADE_train_00003225'
         [f'ADE20K_2021_17_01/images/ADE/{SCENE}.jpg'],
     ],
 )
-def test_the_full_ade20k_is_recognised(tmp_path, files):
+def test_the_full_ade20k_is_recognized(tmp_path, files):
     for file in files:
         write(tmp_path / file)
     prefix = dict(img_path='images/training', seg_map_path='annotations/training')

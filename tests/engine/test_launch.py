@@ -20,7 +20,7 @@ from mmiformer.engine.launch import LAUNCHERS, fit_to_cpu, join_processes
 from mmiformer.errors import UserError
 from mmiformer.models import IFormer
 
-from ..helpers import TINY, randomise, relative_error
+from ..helpers import TINY, randomize, relative_error
 
 IMAGES = (4, 3, 96, 64)
 
@@ -47,7 +47,7 @@ def free_port() -> int:
 def network(out_indices: tuple[int, ...]) -> nn.Module:
     """A small iFormer with frozen batch norms, in float64, with several windows in stage 3."""
     model = IFormer(arch=TINY, out_indices=out_indices, window_size=4, norm_eval=True)
-    return randomise(model).double().train()
+    return randomize(model).double().train()
 
 
 def images() -> torch.Tensor:

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmiformer.models.blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
 
-from ..helpers import randomise, relative_error
+from ..helpers import randomize, relative_error
 
 BN, GELU = dict(type='BN'), dict(type='GELU')
 
@@ -22,7 +22,7 @@ def norms_frozen(block: nn.Module) -> nn.Module:
 @pytest.mark.parametrize('modulation', ['value', 'context'])
 @torch.no_grad()
 def test_shma_is_the_published_formula_token_by_token(modulation):
-    block = randomise(SHMA(8, 6, BN, modulation)).double().eval()
+    block = randomize(SHMA(8, 6, BN, modulation)).double().eval()
     x = torch.randn(2, 8, 3, 4, dtype=torch.float64)
     q, k, (v, gate) = block.q(x), block.k(x), block.v_gate(x).split(8, dim=1)
     context = torch.zeros_like(x)
@@ -43,7 +43,7 @@ def test_shma_is_the_published_formula_token_by_token(modulation):
     'block', [ConvBlock(8, 3, BN, GELU, layer_scale=0.3), FFN(8, 2, BN, GELU, layer_scale=0.3), CPE(8, BN)]
 )
 def test_blocks_are_residual(block):
-    randomise(block).eval()
+    randomize(block).eval()
     layers = [layer for name in ('dwconv', 'expand', 'project') if (layer := getattr(block, name, None)) is not None]
     x = torch.randn(2, 8, 9, 7)
     gamma = 1.0 if block.gamma is None else block.gamma
@@ -51,7 +51,7 @@ def test_blocks_are_residual(block):
 
 
 def test_drop_path_drops_whole_samples_in_training_only():
-    block = randomise(FFN(8, 2, BN, GELU, drop_path=0.5))
+    block = randomize(FFN(8, 2, BN, GELU, drop_path=0.5))
     x = torch.randn(64, 8, 2, 2)
     block.eval()
     kept = block(x) - x
@@ -65,7 +65,7 @@ def test_drop_path_drops_whole_samples_in_training_only():
 
 @pytest.mark.parametrize('kernel_size, groups', [(1, 1), (3, 2), (5, 8)])
 def test_frozen_batch_norm_folds_with_exact_outputs_and_gradients(kernel_size, groups):
-    unit = randomise(ConvBN(8, 16, kernel_size, groups=groups, norm_cfg=BN, act_cfg=GELU)).double().eval()
+    unit = randomize(ConvBN(8, 16, kernel_size, groups=groups, norm_cfg=BN, act_cfg=GELU)).double().eval()
     plain = nn.Sequential(unit.conv, unit.norm, unit.act)
     answers = []
     for layer in (unit, plain):
@@ -80,7 +80,7 @@ def test_frozen_batch_norm_folds_with_exact_outputs_and_gradients(kernel_size, g
 
 
 def test_batch_norm_that_trains_sees_the_batch():
-    unit = randomise(ConvBN(4, 4, 1, norm_cfg=BN)).train()
+    unit = randomize(ConvBN(4, 4, 1, norm_cfg=BN)).train()
     assert not unit.folds
     y = unit(torch.randn(8, 4, 5, 5))
     torch.testing.assert_close(
@@ -106,7 +106,7 @@ def test_what_a_frozen_ffn_keeps_for_the_backward_pass():
 def test_activations_that_work_in_place_train_with_frozen_batch_norms(kind):
     gradients = []
     for inplace in (True, False):
-        ffn = norms_frozen(randomise(FFN(8, 4, BN, dict(type=kind, inplace=inplace))).double())
+        ffn = norms_frozen(randomize(FFN(8, 4, BN, dict(type=kind, inplace=inplace))).double())
         x = torch.randn(2, 8, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         ffn(x).pow(3).sum().backward()
         gradients.append([parameter.grad for parameter in ffn.parameters()])
@@ -117,7 +117,7 @@ def test_activations_that_work_in_place_train_with_frozen_batch_norms(kind):
 
 
 def unit_and_input() -> tuple[ConvBN, torch.Tensor]:
-    unit = randomise(ConvBN(8, 16, 1, norm_cfg=BN, act_cfg=GELU)).double().eval()
+    unit = randomize(ConvBN(8, 16, 1, norm_cfg=BN, act_cfg=GELU)).double().eval()
     return unit, torch.randn(2, 8, 5, 7, dtype=torch.float64)
 
 
@@ -158,7 +158,7 @@ def test_replaced_layers_are_what_counts(kernel_size, change):
 @pytest.mark.parametrize('mode', ['eval', 'norm_eval', 'train'])
 @pytest.mark.parametrize('kind', ['forward', 'pre', 'global'])
 def test_hooks_of_every_module_fire_once(mode, kind):
-    block = randomise(ConvBlock(8, 2, BN, GELU))
+    block = randomize(ConvBlock(8, 2, BN, GELU))
     block = dict(eval=block.eval, norm_eval=lambda: norms_frozen(block), train=block.train)[mode]()
     leaves = [module for module in block.modules() if not list(module.children())] + [block.expand, block.project]
     seen, handles = [], []

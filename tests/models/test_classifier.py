@@ -107,7 +107,7 @@ def test_two_heads_train_apart_and_are_averaged_in_evaluation():
     assert IFormerClassifier('t', num_classes=5).eval()(x).shape == (2, 5)
 
 
-def test_initialisation():
+def test_initialization():
     torch.manual_seed(0)
     classifier = IFormerClassifier('t', distillation=True)
     classifier.init_weights()

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 from mmiformer.models import IFormer
 from mmiformer.models.compiling import compile_backbones
 
-from ..helpers import SHALLOW, randomise, relative_error
+from ..helpers import SHALLOW, randomize, relative_error
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,8 @@ def fresh_compiler():
 @pytest.mark.parametrize('deploy', [False, True])
 @torch.no_grad()
 def test_sizes_share_what_was_compiled(deploy):
-    plain = randomise(IFormer(SHALLOW, window_size=4)).eval()
-    model = nn.ModuleDict(dict(backbone=randomise(IFormer(SHALLOW, window_size=4)).eval()))
+    plain = randomize(IFormer(SHALLOW, window_size=4)).eval()
+    model = nn.ModuleDict(dict(backbone=randomize(IFormer(SHALLOW, window_size=4)).eval()))
     if deploy:
         model['backbone'].switch_to_deploy()
     keys = model.state_dict().keys()
@@ -41,7 +41,7 @@ def test_sizes_share_what_was_compiled(deploy):
 
 
 def test_gradients():
-    networks = [randomise(IFormer(SHALLOW, window_size=4, norm_eval=True)).train() for _ in range(2)]
+    networks = [randomize(IFormer(SHALLOW, window_size=4, norm_eval=True)).train() for _ in range(2)]
     compile_backbones(networks[1], backend='eager')
     x, gradients = torch.randn(2, 3, 70, 90), []
     for network in networks:

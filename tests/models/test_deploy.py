@@ -10,12 +10,12 @@ from mmiformer.models import IFormer, cpu
 from mmiformer.models.blocks import ConvBlock
 from mmiformer.models.deploy import switch_to_deploy
 
-from ..helpers import TINY, randomise, relative_error
+from ..helpers import TINY, randomize, relative_error
 
 
 def pair(dtype=torch.float64, **kwargs) -> tuple[IFormer, IFormer]:
     """A network, and the same one in its deploy form."""
-    network = randomise(IFormer(TINY, window_size=4, **kwargs)).to(dtype).eval()
+    network = randomize(IFormer(TINY, window_size=4, **kwargs)).to(dtype).eval()
     deployed = copy.deepcopy(network)
     deployed.switch_to_deploy()
     return network, deployed
@@ -66,7 +66,7 @@ def test_convolutions_with_gelu(channels):
 
 
 class Derived(nn.Linear):
-    """A linear layer with ways of its own, such as an adapter or a quantised one."""
+    """A linear layer with ways of its own, such as an adapter or a quantized one."""
 
     def forward(self, x):
         self.seen.append(self)
@@ -203,7 +203,7 @@ def test_layers_that_would_be_lost_are_named_and_nothing_is_changed(change):
 
 
 def test_a_bias_is_folded_too():
-    network = randomise(IFormer(TINY, window_size=4)).double().eval()
+    network = randomize(IFormer(TINY, window_size=4)).double().eval()
     unit = network.stages[2].blocks[1].expand
     unit.conv.bias = nn.Parameter(torch.randn(48, dtype=torch.float64))
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)

@@ -8,13 +8,13 @@ import torch
 
 from mmiformer.models import IFormer, export_form
 
-from ..helpers import SHALLOW, TINY, randomise, relative_error
+from ..helpers import SHALLOW, TINY, randomize, relative_error
 
 OPTIONS = [dict(), dict(num_chunks=1), dict(num_chunks=5), dict(by_slices=True), dict(num_chunks=1, by_slices=True)]
 
 
 def network(arch=TINY, **options) -> IFormer:
-    return randomise(IFormer(arch, window_size=4, **options)).double().eval()
+    return randomize(IFormer(arch, window_size=4, **options)).double().eval()
 
 
 def operators(form: torch.nn.Module, x: torch.Tensor) -> tuple[Counter, torch.export.ExportedProgram]:

@@ -10,13 +10,13 @@ from mmiformer.models import IFormer
 from mmiformer.models.arch import ARCHS
 from mmiformer.models.blocks import CPE, FFN, SHMA
 
-from ..helpers import SHALLOW, TINY, randomise, relative_error
+from ..helpers import SHALLOW, TINY, randomize, relative_error
 
 SIZES = [(32, 32), (64, 96), (131, 77), (250, 33)]
 
 
 def tiny(**kwargs):
-    return randomise(IFormer(arch=TINY, window_size=kwargs.pop('window_size', 3), **kwargs))
+    return randomize(IFormer(arch=TINY, window_size=kwargs.pop('window_size', 3), **kwargs))
 
 
 def outputs_and_gradients(network, x):
@@ -92,7 +92,7 @@ def by_loops(network, x, first_cut, last_window):
 @pytest.mark.parametrize('windowed', [1, 2, 3])
 @torch.no_grad()
 def test_released_layout_is_windowed_as_by_explicit_loops(size, windowed):
-    network = randomise(IFormer(arch=dict(TINY, windowed=(0, 0, windowed, 0)), window_size=3)).eval()
+    network = randomize(IFormer(arch=dict(TINY, windowed=(0, 0, windowed, 0)), window_size=3)).eval()
     blocks = network.stages[2].blocks
     attentions = [index for index, block in enumerate(blocks) if isinstance(block, SHMA)]
     assert len(attentions) == 3
@@ -263,7 +263,7 @@ def test_autocast(dtype):
 
 @pytest.mark.parametrize('with_cp', [False, True])
 def test_compile_makes_one_graph_with_the_same_outputs_and_gradients(with_cp):
-    network, x = randomise(IFormer(SHALLOW, norm_eval=True, with_cp=with_cp)).train(), torch.randn(2, 3, 70, 90)
+    network, x = randomize(IFormer(SHALLOW, norm_eval=True, with_cp=with_cp)).train(), torch.randn(2, 3, 70, 90)
     outputs, gradients = outputs_and_gradients(network, x)
     gradients = {name: gradient.clone() for name, gradient in gradients.items()}
     network.zero_grad()
@@ -278,7 +278,7 @@ def test_compile_makes_one_graph_with_the_same_outputs_and_gradients(with_cp):
 
 
 def test_export_and_trace():
-    network, x = randomise(IFormer(SHALLOW)).eval(), torch.randn(1, 3, 70, 90)
+    network, x = randomize(IFormer(SHALLOW)).eval(), torch.randn(1, 3, 70, 90)
     expected = network(x)
     batch = torch.export.Dim('batch', min=1, max=64)
     exported = torch.export.export(network, (torch.randn(2, 3, 70, 90),), dynamic_shapes=({0: batch},)).module()

@@ -188,7 +188,7 @@ def test_messages_name_the_first_keys_and_how_many_there_are():
 
 @pytest.mark.parametrize('found', CLASSIFIERS)
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_the_variant_is_recognised_by_its_shapes(found, layout):
+def test_the_variant_is_recognized_by_its_shapes(found, layout):
     arch = found.split('_')[1]
     tensors = shapes_alone(found)
     weights = rename(tensors, 'released', 'mmiformer')

@@ -14,7 +14,7 @@ from mmiformer import checkpoint
 from mmiformer.models import TimmBackbone
 
 from .. import peers
-from ..helpers import randomise
+from ..helpers import randomize
 
 REPVIT = 'repvit_m1_1'
 
@@ -52,7 +52,7 @@ def test_wrong_arguments(options, message):
 def test_files_of_the_hub_leave_head_and_output_norms_aside():
     import timm
 
-    classifier = randomise(timm.create_model(REPVIT)).state_dict()
+    classifier = randomize(timm.create_model(REPVIT)).state_dict()
     backbone = TimmBackbone(REPVIT, out_indices=(1, 2), output_norm='BN')
     backbone.load_state_dict(classifier)
     loaded = {key.removeprefix('model.'): tensor for key, tensor in backbone.model.state_dict().items()}
@@ -80,7 +80,7 @@ def test_initialization_keeps_loaded_weights(tmp_path):
     """timm's network has an `init_weights` of its own, which MMEngine calls for children."""
     import timm
 
-    weights = randomise(timm.create_model('efficientformerv2_s0')).state_dict()
+    weights = randomize(timm.create_model('efficientformerv2_s0')).state_dict()
     checkpoint.save(weights, tmp_path / 'w.safetensors')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.safetensors'))
     backbone = TimmBackbone('efficientformerv2_s0', init_cfg=init_cfg)
@@ -127,8 +127,8 @@ def test_norm_eval_freezes_statistics_alone():
 
 def test_taps_are_the_outputs_of_modules_also_in_a_copy():
     taps = ('stages.3.downsample.pre_block', 'stages.3')
-    backbone = randomise(TimmBackbone(REPVIT, out_indices=(2, 3), taps=taps)).eval()
-    other = randomise(copy.deepcopy(backbone), seed=1)
+    backbone = randomize(TimmBackbone(REPVIT, out_indices=(2, 3), taps=taps)).eval()
+    other = randomize(copy.deepcopy(backbone), seed=1)
     image = torch.rand(1, 3, 64, 64)
     before, last = backbone(image)
     maps = backbone.model.forward_intermediates(image, indices=[2, 3], intermediates_only=True)
@@ -139,7 +139,7 @@ def test_taps_are_the_outputs_of_modules_also_in_a_copy():
 
 def test_conversions_of_batch_norms_keep_timms_activations():
     """torch's to SyncBN, by which the Runner goes, and MMEngine's back; timm's batch norms hold their activation."""
-    detector = nn.ModuleDict(dict(backbone=randomise(TimmBackbone('efficientnet_b0', output_norm='BN')).eval()))
+    detector = nn.ModuleDict(dict(backbone=randomize(TimmBackbone('efficientnet_b0', output_norm='BN')).eval()))
     norms = [norm for norm in detector.modules() if isinstance(norm, _BatchNorm)]
     assert sum(isinstance(getattr(norm, 'act', None), nn.SiLU) for norm in norms) > 20
     image = torch.rand(1, 3, 64, 64)

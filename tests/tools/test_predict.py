@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from mmiformer.engine.config import merge_options
 from mmiformer.inference.predictor import Predictor
 
-from ..helpers import randomise
+from ..helpers import randomize
 from .command import REPO, run
 from .in_process import call
 
@@ -51,7 +51,7 @@ def random_weights(path: Path, target: Path, thorough: bool) -> Path:
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     if thorough:
-        randomise(model)
+        randomize(model)
     else:
         model.init_weights()
     torch.save(dict(state_dict=model.state_dict(), meta={}), target)

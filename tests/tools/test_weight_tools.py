@@ -15,7 +15,7 @@ from mmiformer.datasets.imagenet import preprocess
 from mmiformer.models import IFormerClassifier
 from mmiformer.models.layouts import LAYOUTS, convert
 
-from ..helpers import TINY, randomise
+from ..helpers import TINY, randomize
 from ..parity import released_state_dict
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
@@ -136,7 +136,7 @@ def images(tmp_path):
 def weights(tmp_path, images):
     """A small classifier that knows the colors: its head is fitted to the features of the images' mean colors."""
     torch.manual_seed(0)
-    classifier = randomise(IFormerClassifier(TINY, num_classes=3)).eval()
+    classifier = randomize(IFormerClassifier(TINY, num_classes=3)).eval()
     with torch.no_grad():
         plain = torch.stack([preprocess(Image.new('RGB', (256, 256), color)) for color in COLORS.values()])
         features = classifier.backbone(plain)[-1].mean((2, 3))
