@@ -1,7 +1,7 @@
 """Commands in README and docs are right: their tool's own parser takes them, and their config has what they change.
 
-The tools themselves run in the tests of each, on small data made for the purpose. A command that neither tests nor CI run
-bears a mark, `not tested: REASON`, in a comment behind it or above it in its block, or, in running text, on its line.
+The tools themselves run in the tests of each, on small data made for the purpose. A command that neither tests nor CI
+run is marked `not tested: REASON`, in a comment behind it or above it in its block, or, in running text, on its line.
 """
 
 from __future__ import annotations
