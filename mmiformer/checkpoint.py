@@ -32,7 +32,7 @@ from torch import Tensor
 from .download import fetch, name_of
 from .errors import MissingFile, UserError, few
 from .files import whole_file
-from .published import PUBLISHED
+from .published import BASELINES, PUBLISHED
 
 # What MMEngine knows by name, as 'torchvision://resnet50': {scheme: its table, {name: URL}}.
 _ZOOS = {
@@ -193,7 +193,7 @@ def locate(source: str | os.PathLike) -> Path:
     """The local file behind the name of a weight file.
 
     Args:
-        source: A path; a URL; a name in `PUBLISHED`; or a model of MMEngine's zoos, such as 'torchvision://resnet50'.
+        source: A path; a URL; a name in `PUBLISHED` or `BASELINES`; or a model of MMEngine's zoos, such as 'torchvision://resnet50'.
             All but the first are fetched once into torch's cache, where a file that is already there is taken as it is.
 
     Raises:
@@ -205,7 +205,7 @@ def locate(source: str | os.PathLike) -> Path:
         return path
     if source.partition('://')[0] in _ZOOS:
         source = _zoo_url(source)
-    for file in PUBLISHED.values():
+    for file in (*PUBLISHED.values(), *BASELINES.values()):
         if source == file.name or source in file.urls:
             return fetch(file.name, tuple(sorted(file.urls, key=lambda url: url != source)))  # the one asked for first
     if source.startswith(('https://', 'http://')):

@@ -1,4 +1,4 @@
-"""The published weight files of iFormer: their names, where they are, and what the paper prints for them."""
+"""The published weight files of iFormer, and trained detectors and segmentors of those it is compared with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from .paper import TABLE_3, TABLE_4, TABLE_5, TABLE_8, TABLE_12, TABLE_13
 
 _RELEASE = 'https://github.com/ChuanyangZheng/iFormer/releases/download/v0.9'
 _HUB = 'https://huggingface.co'
+_REPVIT = 'https://github.com/THU-MIG/RepViT/releases/download/v1.0'
+_OPENMMLAB = ('https://download.openmmlab.com', 'https://mmassets.onedl.ai')  # the toolboxes' own, and their fork's
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published weight file.
+    """A published weight file of iFormer.
 
     Attributes:
         name: What the file is called here; `checkpoint.load`, `init_cfg` and the tools take it for the file.
@@ -61,3 +63,81 @@ _FILES = (
     *(_timm(f'iformer_{arch}_distilled', arch, True, top1=row.top1) for arch, row in _DISTILLED.items()),
 )
 PUBLISHED: Mapping[str, Published] = {file.name: file for file in _FILES}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published detector or segmentor on a backbone of another paper, which needs no training to be evaluated.
+
+    Attributes:
+        name: What the file is called here; `checkpoint.load` and the tools take it for the file.
+        row: The row of Table 5.
+        config: The config that it fits, as `get_config` takes it.
+        urls: Where it can be fetched, tried in this order.
+        result: What those who trained it publish for it, in percent, under the names of `paper.Dense`. The paper's
+            cells can differ.
+    """
+
+    name: str
+    row: str
+    config: str
+    urls: tuple[str, ...]
+    result: dict[str, float] = field(hash=False)
+
+
+def _baseline(row: str, config: str, urls: tuple[str, ...], **result: float) -> Baseline:
+    return Baseline(urls[0].rpartition('/')[2], row, config, urls, result)
+
+
+def _openmmlab(path: str) -> tuple[str, ...]:
+    return tuple(f'{host}/{path}' for host in _OPENMMLAB)
+
+
+_BASELINES = (
+    _baseline(
+        'ResNet50',
+        'mask_rcnn/resnet50_1x',
+        _openmmlab(
+            'mmdetection/v2.0/mask_rcnn/mask_rcnn_r50_fpn_1x_coco/mask_rcnn_r50_fpn_1x_coco_20200205-d4b0c5d6.pth'
+        ),
+        box_AP=38.2,
+        mask_AP=34.7,
+    ),
+    _baseline(
+        'Swin-T',
+        'mask_rcnn/swin_t_1x',
+        _openmmlab(
+            'mmdetection/v2.0/swin/mask_rcnn_swin-t-p4-w7_fpn_1x_coco/'
+            'mask_rcnn_swin-t-p4-w7_fpn_1x_coco_20210902_120937-9d6b7cfa.pth'
+        ),
+        box_AP=42.7,
+        mask_AP=39.3,
+    ),
+    _baseline(
+        'RepViT-M1.1', 'mask_rcnn/repvit_m1_1_1x', (f'{_REPVIT}/repvit_m1_1_coco.pth',), box_AP=39.8, mask_AP=37.2
+    ),
+    _baseline(
+        'RepViT-M1.5', 'mask_rcnn/repvit_m1_5_1x', (f'{_REPVIT}/repvit_m1_5_coco.pth',), box_AP=41.6, mask_AP=38.6
+    ),
+    _baseline('RepViT-M1.1', 'sem_fpn/repvit_m1_1_40k', (f'{_REPVIT}/repvit_m1_1_ade20k.pth',), mIoU=40.6),
+    _baseline('RepViT-M1.5', 'sem_fpn/repvit_m1_5_40k', (f'{_REPVIT}/repvit_m1_5_ade20k.pth',), mIoU=43.6),
+    _baseline(
+        'PoolFormer-S12',
+        'sem_fpn/poolformer_s12_40k',
+        _openmmlab(
+            'mmsegmentation/v0.5/poolformer/fpn_poolformer_s12_8x4_512x512_40k_ade20k/'
+            'fpn_poolformer_s12_8x4_512x512_40k_ade20k_20220501_115154-b5aa2f49.pth'
+        ),
+        mIoU=36.68,
+    ),
+    _baseline(
+        'PoolFormer-S24',
+        'sem_fpn/poolformer_s24_40k',
+        _openmmlab(
+            'mmsegmentation/v0.5/poolformer/fpn_poolformer_s24_8x4_512x512_40k_ade20k/'
+            'fpn_poolformer_s24_8x4_512x512_40k_ade20k_20220503_222049-394a7cf7.pth'
+        ),
+        mIoU=40.12,
+    ),
+)
+BASELINES: Mapping[str, Baseline] = {file.name: file for file in _BASELINES}
