@@ -99,7 +99,7 @@ def test_metadata(built):
     assert metadata['License-Expression'] == 'Apache-2.0'
     requirements = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
     plain = {one.name for one in requirements if 'extra' not in str(one.marker)}
-    assert plain == {'torch', 'numpy', 'huggingface_hub', 'rich'}
+    assert plain == {'torch', 'numpy', 'huggingface_hub', 'orjson', 'rich'}
 
 
 @pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])

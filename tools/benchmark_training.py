@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmiformer.benchmark.iteration import Iterations, time_iterations
 from mmiformer.benchmark.timing import add_timing, ratio, settle, spread
-from mmiformer.datasets import check_dataset
+from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_cfg_options, add_data_root, command
 from mmiformer.engine.config import import_toolbox, open_config
 
@@ -31,7 +31,7 @@ def prepare(args: Namespace) -> Config:
     settle(args)
     cfg = open_config(args.config, args.data_root, args.cfg_options)
     import_toolbox(cfg)
-    check_dataset(cfg.train_dataloader.dataset)
+    check_config(cfg, ['train_dataloader'])
     return cfg
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmiformer.datasets import check_dataset
+from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_cfg_options, add_data_root, command
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.errors import UserError
@@ -48,7 +48,7 @@ def prepare(args: Namespace) -> tuple[Config, Path]:
     if not cfg.get(loader):
         raise UserError(f'config {args.config} has no {loader}')
     import_toolbox(cfg)
-    check_dataset(cfg[loader].dataset)
+    check_config(cfg, [loader])
     return cfg, out
 
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmiformer import checkpoint
-from mmiformer.datasets import check_dataset
+from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_compile, add_deploy, command, deploy_dtype, make_parser
 from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config
 from mmiformer.engine.launch import join_processes
@@ -50,13 +50,13 @@ def prepare(args: Namespace) -> tuple[Config, dict]:
     tested = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     cfg.load_from, cfg.resume = str(args.checkpoint), False
     import_toolbox(cfg)
-    check_dataset(cfg.test_dataloader.dataset)
     if args.per_class:
         keep_classes(cfg)
     if args.dump:
         dump_results(cfg, args.dump)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
     join_processes(cfg, args.launcher, args.local_rank)
+    check_config(cfg, ['test_dataloader'])
     return cfg, tested
 
 

@@ -10,7 +10,7 @@ from argparse import Namespace
 from mmengine.config import Config
 
 from mmiformer import checkpoint
-from mmiformer.datasets import check_dataset
+from mmiformer.checks import check_config
 from mmiformer.engine import recipe
 from mmiformer.engine.cli import add_compile, command, make_parser
 from mmiformer.engine.config import import_toolbox, open_config
@@ -71,11 +71,9 @@ def prepare(args: Namespace) -> tuple[Config, dict | None]:
         logger.warning(f'--resume: {work_dir} has no checkpoint yet, so this run starts from the beginning.')
 
     import_toolbox(cfg)
-    for loader in ('train_dataloader', 'val_dataloader'):
-        if cfg.get(loader):
-            check_dataset(cfg[loader].dataset)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
     settle_run(cfg, args.launcher, args.local_rank, args.seed, resumed)
+    check_config(cfg, ['train_dataloader', 'val_dataloader'])
     if not resumed and (pretrained := recipe.pretrained_file(cfg)):
         checkpoint.locate(pretrained)  # before the data is read
     return cfg, resumed

@@ -1,5 +1,1 @@
-"""COCO, ADE20K and ImageNet: finding, fetching and checking them; and the drawn scenes."""
-
-from .check import check_dataset
-
-__all__ = ['check_dataset']
+"""COCO, ADE20K and ImageNet: finding and fetching them; and the drawn scenes."""

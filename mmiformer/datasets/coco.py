@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError, few
+from .coco_file import CocoFile, read_coco
 from .place import ANYWHERE, Place
-
-# Larger annotation files are not parsed as a whole, see read_index.
-PARSE_WHOLE_UP_TO = 16 * 2**20  # bytes
 
 
 def check_coco(
@@ -25,7 +18,7 @@ def check_coco(
     *,
     needs_annotations: bool = True,
     place: Place = ANYWHERE,
-) -> CocoIndex:
+) -> CocoFile:
     """Check that a data set in COCO's layout is whole.
 
     Args:
@@ -35,7 +28,7 @@ def check_coco(
         place: For the advice in error messages.
 
     Returns:
-        What the annotation file names.
+        What the annotation file holds.
 
     Raises:
         UserError: If the annotation file is missing or broken, or images are missing.
@@ -44,105 +37,23 @@ def check_coco(
     if not os.path.isfile(annotation_file):
         raise place.missing('The annotation file', annotation_file)
     try:
-        index = read_index(annotation_file)
+        coco = read_coco(annotation_file)
     except UserError as error:
         raise place.error(str(error)) from error
-    if needs_annotations and not index.annotated:
+    if needs_annotations and not coco.ids:
         raise place.error(
-            f'{os.path.abspath(annotation_file)} has no annotations, only {len(index.images)} images (a test set?).'
+            f'{os.path.abspath(annotation_file)} has no annotations, only {len(coco.images)} images (a test set?).'
         )
     if not os.path.isdir(image_folder):
         raise place.missing('The image folder', image_folder)
-    missing, present = _missing_files(image_folder, index.images)
+    missing, present = _missing_files(image_folder, coco.images)
     if missing:
         raise place.error(
-            f'{len(missing)} of the {len(index.images)} images that {os.path.abspath(annotation_file)} names are not '
+            f'{len(missing)} of the {len(coco.images)} images that {os.path.abspath(annotation_file)} names are not '
             f'in {os.path.abspath(image_folder)}, the first of them {missing[0]}. '
             + (f'The folder holds {present} files.' if present else 'The folder is empty.')
         )
-    return index
-
-
-@dataclass(frozen=True)
-class CocoIndex:
-    """The part of a COCO annotation file that tells whether a data set is whole.
-
-    Attributes:
-        images: File names.
-        categories: Names, in the file's order.
-        annotated: Whether there are annotations.
-    """
-
-    images: list[str]
-    categories: list[str]
-    annotated: bool
-
-
-def read_index(path: str | os.PathLike[str]) -> CocoIndex:
-    """Read the names of images and categories from a COCO annotation file.
-
-    The toolbox parses the file again when it builds the data set, which nothing here could spare it, and for COCO's
-    440 MB that takes 25 s and 3.3 GB of memory. So a large file is not parsed as a whole here: its two lists of names
-    are looked up in the text (0.5 s, 0.2 GB), and only where that does not work is everything read.
-
-    Args:
-        path: The JSON file.
-
-    Raises:
-        UserError: If it is not whole JSON, or not in COCO's format.
-    """
-    path = os.path.abspath(path)
-    size = os.path.getsize(path)
-    if not size:
-        raise UserError(f'The annotation file is empty (0 bytes): {path}. Delete it; it was not unpacked to the end.')
-    if size > PARSE_WHOLE_UP_TO and (index := _look_up(path)):
-        return index
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f'The annotation file is not whole JSON: {path}, {size} bytes ({error}). Delete it; it was probably not '
-            'downloaded or unpacked to the end.'
-        ) from error
-    index = _index(content)
-    if index is None:
-        raise UserError(
-            f"The annotation file is not in COCO's format: {path} should hold a dict with lists of `images` (each with "
-            'a `file_name`) and `categories` (each with a `name`), and neither may be empty.'
-        )
-    return index
-
-
-def _look_up(path: str) -> CocoIndex | None:
-    """The index of a large file without parsing its annotations; None where that does not work."""
-    lists: dict[str, Any] = {}
-    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        if not text[-100:].rstrip().endswith(b'}'):
-            return None
-        annotations = re.search(rb'"annotations"\s*:', text)
-        for key in (b'images', b'categories'):
-            found = re.search(rb'"%b"\s*:\s*(?=\[)' % key, text)
-            if not found:
-                return None
-            start = found.end()
-            end = annotations.start() if annotations and annotations.start() > start else len(text)
-            try:
-                lists[key.decode()], _ = json.JSONDecoder().raw_decode(text[start:end].decode())
-            except ValueError:
-                return None
-    return _index(dict(lists, annotations=annotations))
-
-
-def _index(content: Any) -> CocoIndex | None:
-    """The index of parsed JSON, None if it is not COCO's format."""
-    try:
-        images = [image['file_name'] for image in content['images']]
-        categories = [category['name'] for category in content['categories']]
-    except (KeyError, TypeError):
-        return None
-    if not images or not categories or not all(isinstance(name, str) for name in images + categories):
-        return None
-    return CocoIndex(images, categories, bool(content.get('annotations')))
+    return coco
 
 
 def check_classes(classes: Sequence[str], categories: list[str], annotation_file: str | os.PathLike[str]) -> None:

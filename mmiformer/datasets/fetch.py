@@ -93,7 +93,7 @@ def verify(source: Source, root: str | os.PathLike[str], archives: Sequence[Arch
         if annotations.endswith('.json'):
             counts[split.name] = len(check_coco(annotations, images, place=place).images)
         else:
-            counts[split.name] = check_ade20k(images, annotations, place=place)
+            counts[split.name] = len(check_ade20k(images, annotations, place=place).names)
         if counts[split.name] != split.count:
             raise UserError(
                 f'{os.path.abspath(annotations)} has {counts[split.name]} {split.name} images, {source.title} has '

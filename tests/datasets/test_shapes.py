@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mmiformer.datasets import check_dataset
+from mmiformer.checks.data import check_dataset
+from mmiformer.checks.findings import errors
 from mmiformer.datasets.shapes import CLASSES, PALETTE, make_dataset, make_scene
 
 from ..tools.command import REPO, run
@@ -220,8 +221,8 @@ def test_the_toolboxes_read_it(root):
         img_suffix='.png',
         reduce_zero_label=True,
     )
-    check_dataset(dict(type='CocoDataset', **instances))
-    check_dataset(dict(type='BaseSegDataset', **segments))
+    assert not errors(check_dataset(dict(type='CocoDataset', **instances)))
+    assert not errors(check_dataset(dict(type='BaseSegDataset', **segments)))
 
     load = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
     detection = CocoDataset(**instances, pipeline=[dict(type='mmdet.LoadImageFromFile'), load])

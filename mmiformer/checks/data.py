@@ -1,0 +1,213 @@
+"""Is the data that a config names there, whole, and what the config takes it for?
+
+Folders are listed and annotation files read once; of images and label maps only a sample is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+from ..datasets.ade20k import check_ade20k
+from ..datasets.coco import check_classes, check_coco
+from ..datasets.coco_file import read_coco
+from ..datasets.pairs import find_pairs
+from ..datasets.place import Place
+from ..datasets.shapes import CLASSES
+from ..datasets.sources import ADE20K, COCO
+from ..engine.config import LOADERS, datasets, evaluators, kind, nodes
+from ..errors import UserError
+from .coco import CocoUse, check_coco_file
+from .dataset import DataConfig
+from .findings import Finding
+from .images import ImageLoader, check_images
+from .labels import LabelRules, check_labels
+from .reading import Sample
+
+
+def check_data(cfg: Config, loaders: Sequence[str] = LOADERS, reader: Sample | None = None) -> Iterator[Finding]:
+    """Check the data sets that loaders read, and the annotation files of their evaluators.
+
+    Args:
+        cfg: The config.
+        loaders: Keys of the config.
+        reader: Which images and label maps to look at; None for a sample.
+    """
+    done = []
+    heads = [node for node in nodes(cfg.get('model') or {}) if 'num_classes' in node]
+    ignored = frozenset({255, *(head['ignore_index'] for head in heads if 'ignore_index' in head)})
+    for loader in loaders:
+        metrics = [
+            metric
+            for metric in evaluators(cfg, (loader.replace('dataloader', 'evaluator'),))
+            if kind(metric) == 'CocoMetric' and not metric.get('format_only')
+        ]
+        for dataset in datasets(cfg, (loader,)):
+            if (dataset, metrics) not in done:  # the test data is mostly the validation data
+                done.append((dataset, metrics))
+                yield from check_dataset(
+                    dataset, f'{loader}.dataset', cfg.get('default_scope'), metrics, ignored, reader or Sample()
+                )
+
+
+def check_dataset(
+    dataset: Mapping[str, Any],
+    where: str = 'dataset',
+    scope: str | None = None,
+    metrics: Sequence[Mapping[str, Any]] = (),
+    ignored: frozenset[int] = frozenset({255}),
+    reader: Sample | None = None,
+) -> Iterator[Finding]:
+    """Check what the config of one data set points at.
+
+    Args:
+        dataset: The config, without wrappers.
+        where: Its place, for the findings.
+        scope: The `default_scope` of its config.
+        metrics: The configs of the CocoMetrics that evaluate on it.
+        ignored: Numbers in label maps that are no class.
+        reader: Which images and label maps to look at; None for a sample.
+    """
+    if not isinstance(dataset, Mapping) or 'type' not in dataset:
+        yield Finding('error', where, f'must be the config of a data set, a dict with a type, not {dataset!r}', '')
+        return
+    data, reader = DataConfig(dataset, scope), reader or Sample()
+    if data.is_remote:
+        yield Finding('note', where, 'on remote storage, so it was not looked at', '')
+        return
+    try:
+        if data.reads_like('CocoDataset'):
+            yield from _check_detection(data, where, metrics, reader)
+        elif data.reads_like('BaseSegDataset') or data.kind == 'ADE20KDataset':
+            yield from _check_segmentation(data, where, ignored, reader)
+        else:
+            yield from _check_paths(data, where)
+    except UserError as error:
+        what, _, fix = str(error).partition('\n')
+        yield Finding('error', where, what, fix)
+
+
+def _check_paths(data: DataConfig, where: str) -> Iterator[Finding]:
+    prefixes = ((f'data_prefix.{name}', path) for name, path in data.prefixes.items())
+    for name, path in (('ann_file', data.annotations), *prefixes):
+        if path and not os.path.exists(path):
+            raise Place(data.root, drawn=_is_drawn(data)).missing(f'The {name} of {data.kind}', path)
+    yield Finding('note', where, f'of a {data.kind} only the paths were looked at', '')
+
+
+# -------------------------------------------------------------------------------------------------------- detection
+
+
+def _check_detection(
+    data: DataConfig, where: str, metrics: Sequence[Mapping[str, Any]], reader: Sample
+) -> Iterator[Finding]:
+    place = Place(data.root, COCO if _is_official(data) else None, _is_drawn(data))
+    if not data.annotations or 'img' not in data.prefixes:
+        raise UserError(
+            f'A {data.kind} needs ann_file and data_prefix=dict(img=...), got '
+            f'ann_file={data.get("ann_file")!r}, data_prefix={dict(data.get("data_prefix") or {})!r}.'
+        )
+    filters = not data.get('test_mode', False)
+    coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=filters, place=place)
+    classes = _coco_classes() if data.classes is None else data.classes
+    check_classes(classes, coco.categories, data.annotations)
+    loads = list(data.transforms('LoadAnnotations'))
+    masks = any(load.get('with_mask') for load in loads)
+    own = [metric for metric in metrics if metric.get('ann_file') and _same_file(metric['ann_file'], coco.path)]
+    use = CocoUse(
+        where,
+        filters,
+        evaluation=bool(own),
+        masks=masks or any(map(_has_masks, own)),
+        polygons=masks and any(load.get('with_mask') and not load.get('poly2mask', True) for load in loads),
+        classes=classes,
+        filter=data.get('filter_cfg'),
+    )
+    yield from check_coco_file(coco, use)
+    for metric in metrics:
+        file = metric.get('ann_file')
+        if metric not in own and file and os.path.isfile(file):
+            evaluated = CocoUse(
+                where.replace('dataloader.dataset', 'evaluator'), False, True, _has_masks(metric), classes=classes
+            )
+            yield from check_coco_file(read_coco(file), evaluated)
+    loader = ImageLoader.of(data)
+    if loader is None:
+        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at', '')
+        return
+    sizes = [None if width != width or height != height else (width, height) for width, height in coco.sizes.tolist()]
+    yield from check_images(
+        [os.path.join(data.prefixes['img'], name) for name in coco.images], sizes, loader, where, reader
+    )
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.samefile(one, other)
+
+
+def _has_masks(metric: Mapping[str, Any]) -> bool:
+    return 'segm' in (metric.get('metric') or ())
+
+
+def _is_official(data: DataConfig) -> bool:
+    """Whether a CocoDataset is COCO itself rather than somebody's own data in its format."""
+    official = {os.path.basename(split.annotations) for split in COCO.splits}
+    return os.path.basename(data.annotations) in official and not data.config.get('metainfo')
+
+
+def _is_drawn(data: DataConfig) -> bool:
+    """Whether it is the embedded data set, by its classes."""
+    classes = (data.config.get('metainfo') or {}).get('classes') or ()
+    return not isinstance(classes, str) and set(CLASSES) <= set(classes)
+
+
+def _coco_classes() -> Sequence[str]:
+    from mmdet.datasets import CocoDataset  # slow to import, and not there for users of mmseg alone
+
+    return CocoDataset.METAINFO['classes']
+
+
+# ----------------------------------------------------------------------------------------------------- segmentation
+
+
+def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], reader: Sample) -> Iterator[Finding]:
+    is_ade = data.kind == 'ADE20KDataset'
+    find = check_ade20k if is_ade else find_pairs
+    pairs = find(
+        data.prefixes.get('img_path', data.root),
+        data.prefixes.get('seg_map_path'),
+        image_suffix=data.get('img_suffix', '.jpg'),
+        label_suffix=data.get('seg_map_suffix', '.png'),
+        names=data.annotations,
+        place=Place(data.root, ADE20K if is_ade else None, _is_drawn(data)),
+    )
+    if pairs.unused:
+        yield Finding('warning', where, pairs.mismatch([]), '')
+    if pairs.others:
+        ends = ', '.join(f'{count} in {end}' for end, count in pairs.others.items())
+        yield Finding(
+            'warning',
+            where,
+            f'pictures in {pairs.image[0]} do not end in img_suffix={pairs.image[1]!r} and are left out: {ends}',
+            'Rename them if they belong to the data set.',
+        )
+    loader = ImageLoader.of(data)
+    if loader is None:
+        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at', '')
+        return
+    images = [pairs.path(pairs.image, name) for name in pairs.names]
+    loads = list(data.transforms('LoadAnnotations'))
+    if pairs.label is None or data.config.get('pipeline') and not loads:
+        yield from check_images(images, [None] * len(images), loader, where, reader)
+        return
+    labels = [pairs.path(pairs.label, name) for name in pairs.names]
+    rules = LabelRules(
+        len(data.known_classes or data.classes or range(255)),  # label maps count all classes, also those not selected
+        bool(data.get('reduce_zero_label', False)),
+        ignored,
+        next((load['imdecode_backend'] for load in loads if load.get('imdecode_backend')), 'pillow'),
+    )
+    yield from check_labels(list(zip(images, labels, strict=True)), rules, loader, where, reader)
