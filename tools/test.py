@@ -19,7 +19,7 @@ from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import read_checkpoint, set_work_dir
 from mmiformer.errors import UserError
-from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_results, figures_by_class, keep_classes
+from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_labels, dump_results, figures_by_class, keep_classes
 from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
 
 
@@ -62,10 +62,10 @@ def prepare(args: Namespace) -> tuple[Config, dict]:
 
 def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> None:
     """Print the table, and write it where asked."""
-    coco = [m for m in evaluators(cfg, TEST) if kind(m) in COCO_METRICS and not m.get('format_only')]
-    if coco and not metrics:
-        runner.logger.warning('There is no detection in any image, so every AP is 0.')
-        metrics = nothing_detected(coco[0]['metric'])
+    for metric in evaluators(cfg, TEST):
+        if kind(metric) in COCO_METRICS and (zeros := nothing_detected(metric, metrics)):
+            runner.logger.warning('There is no detection in any image, so every AP is 0.')
+            metrics = {**metrics, **zeros}
     summary = summarize(metrics)
     content = dict(config=args.config, checkpoint=str(args.checkpoint), images=len(runner.test_dataloader.dataset))
     content['figures'] = summary
@@ -88,6 +88,8 @@ def main() -> None:
     dtype = deploy_dtype(args)
     cfg, tested = prepare(args)
     runner = WholeRunner(cfg, tested, args.deploy, dtype, args.compile)
+    if args.dump:
+        dump_labels(runner, args.dump)
     metrics = runner.test()
     if is_main_process():
         report(args, cfg, runner, metrics)

@@ -10,9 +10,11 @@ from mmengine.runner import Runner
 from ..engine.config import evaluators, kind
 from ..errors import UserError
 from ..registry import METRICS
+from .label_maps import LabelMaps
 
 TEST = ('test_evaluator',)
 COCO_METRICS = ('CocoMetric', 'FasterCocoMetric')  # mmdet's, on pycocotools and on faster-coco-eval
+IOU_METRICS = ('IoUMetric', 'ClassIoU')  # mmseg's, and ours with figures by class
 
 
 @METRICS.register_module(name='ClassIoU')
@@ -24,30 +26,45 @@ def build_class_iou(**settings) -> BaseMetric:
 
 
 def dump_results(cfg: Config, folder: str | os.PathLike) -> None:
-    """Let the test's metric write its results, in place.
+    """Let the test's metric write its results, in place; :func:`dump_labels` does it for segmentations.
 
-    Detections go to `results.bbox.json` and `results.segm.json` in COCO's results format. Segmentations go to one PNG
-    per image, with its name and size and the values of the data set's label files: with `reduce_zero_label` (ADE20K)
-    class k of the network, from 0, has the value k + 1.
+    Detections go to `results.bbox.json` and `results.segm.json` in COCO's results format.
 
     Args:
         cfg: The config.
         folder: A new or empty folder.
 
     Raises:
-        UserError: The folder holds something, or the config's metric is of another kind.
+        UserError: The folder holds something, or the config's metrics are others, or two of them write one file.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f'--dump {folder}: it is there and not empty; results go to a new or empty folder')
-    for metric in evaluators(cfg, TEST):
-        if kind(metric) in COCO_METRICS:
-            metric['outfile_prefix'] = str(folder / 'results')
-        elif kind(metric) in ('IoUMetric', 'ClassIoU'):
-            metric['output_dir'] = str(folder)
-        else:
-            raise UserError(f"--dump knows CocoMetric and IoUMetric, not this config's {metric['type']}")
+    known = [metric for metric in evaluators(cfg, TEST) if kind(metric) in COCO_METRICS + IOU_METRICS]
+    if not known:
+        kinds = ', '.join(kind(metric) for metric in evaluators(cfg, TEST))
+        raise UserError(f'--dump knows CocoMetric and IoUMetric, not the metrics of this config ({kinds})')
+    coco = [metric for metric in known if kind(metric) in COCO_METRICS]
+    if len(coco) > 1:
+        raise UserError(f'--dump: test_evaluator has {len(coco)} CocoMetrics, which would write the same files')
+    for metric in coco:
+        metric['outfile_prefix'] = str(folder / 'results')
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def dump_labels(runner: Runner, folder: str | os.PathLike) -> None:
+    """Let a test of a segmentor write its results: one PNG for each image, see :class:`LabelMaps`.
+
+    Args:
+        runner: The runner, before its test.
+        folder: As for :func:`dump_results`.
+
+    Raises:
+        UserError: The values of the classes do not fit the files.
+    """
+    if any(kind(metric) in IOU_METRICS for metric in evaluators(runner.cfg, TEST)):
+        labels = LabelMaps(runner.test_dataloader.dataset, Path(folder).expanduser())
+        runner.test_evaluator.metrics.append(labels)
 
 
 def keep_classes(cfg: Config) -> None:
@@ -57,7 +74,7 @@ def keep_classes(cfg: Config) -> None:
         UserError: The config's metric is not IoUMetric.
     """
     for metric in evaluators(cfg, TEST):
-        if kind(metric) not in ('IoUMetric', 'ClassIoU'):
+        if kind(metric) not in IOU_METRICS:
             raise UserError(
                 f"--per-class is for segmentation's IoUMetric, not {metric['type']}; "
                 'CocoMetric logs its table by class with --cfg-options test_evaluator.classwise=True'

@@ -35,15 +35,23 @@ def summarize(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {**summary, **{name: float(value) for name, value in rest.items()}}
 
 
-def nothing_detected(kinds: Sequence[str]) -> dict[str, float]:
-    """The figures of a detector without a single detection, for which CocoMetric returns none: its APs are 0.
+def nothing_detected(metric: Mapping, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The figures of a detector without a single detection, for which CocoMetric returns none: they are 0.
 
     By size they are left out, since whether there is ground truth of each size is not known here.
 
     Args:
-        kinds: CocoMetric's metrics, out of 'bbox' and 'segm'.
+        metric: The CocoMetric's config.
+        metrics: What MMEngine's Runner returns.
+
+    Returns:
+        Empty if there was a detection.
     """
-    return {f'coco/{kind}_{name}': 0.0 for kind in kinds for name in ('mAP', 'mAP_50', 'mAP_75')}
+    prefix, kinds = metric.get('prefix') or 'coco', metric.get('metric', 'bbox')  # CocoMetric's defaults
+    if metric.get('format_only') or any(name.startswith(f'{prefix}/') for name in metrics):
+        return {}
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    return {f'{prefix}/{k}_{name}': 0.0 for k in kinds if k != 'proposal' for name in ('mAP', 'mAP_50', 'mAP_75')}
 
 
 def format_table(summary: Mapping[str, float | None]) -> str:

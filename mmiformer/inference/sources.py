@@ -60,7 +60,7 @@ def find_sources(given: Sequence[str], leave_out: Path | None = None) -> list[So
         files.update(dict.fromkeys(_expand(item, leave_out)))
     root = Path(os.path.commonpath([file.parent for file in files]))
     relative = [file.relative_to(root) for file in files]
-    return [Source(root, file, name) for file, name in zip(relative, _names(relative), strict=True)]
+    return [Source(root, file, name) for file, name in zip(relative, unique_names(relative), strict=True)]
 
 
 def _expand(item: str, leave_out: Path | None) -> list[Path]:
@@ -96,7 +96,7 @@ def _walk(folder: Path, leave_out: Path | None) -> Iterator[Path]:
                 yield Path(place, file)
 
 
-def _names(files: Sequence[Path]) -> list[str]:
+def unique_names(files: Sequence[Path]) -> list[str]:
     """The files without their suffixes, except where two would then be called the same."""
     names = [str(file.with_suffix('')) for file in files]
     while repeated := {name for name, times in Counter(names).items() if times > 1}:

@@ -31,9 +31,26 @@ def test_boxes_alone():
     assert format_table(summary).count('\n') == 2 and 'mask' not in format_table(summary)
 
 
-def test_no_detection():
-    summary = summarize(nothing_detected(['bbox', 'segm']))
-    assert summary == {f'{kind} {name}': 0.0 for kind in ('box', 'mask') for name in ('AP', 'AP50', 'AP75')}
+@pytest.mark.parametrize(
+    ('metric', 'rows'),
+    [
+        (dict(metric=['bbox', 'segm']), ('box', 'mask')),
+        (dict(metric='bbox'), ('box',)),
+        (dict(), ('box',)),
+        (dict(metric='segm', prefix='coco'), ('mask',)),
+        (dict(metric='proposal'), ()),
+        (dict(format_only=True), ()),
+    ],
+)
+def test_no_detection(metric, rows):
+    summary = summarize(nothing_detected(metric, {}))
+    assert summary == {f'{row} {column}': 0.0 for row in rows for column in ('AP', 'AP50', 'AP75')}
+    assert nothing_detected(metric, {'coco/bbox_mAP_s': 0.3}) == {}
+
+
+def test_no_detection_beside_another_metric():
+    own = dict(metric='bbox', prefix='own')
+    assert nothing_detected(own, {'coco/bbox_mAP': 0.3}) == {f'own/bbox_{n}': 0 for n in ('mAP', 'mAP_50', 'mAP_75')}
 
 
 def test_segmentation():
