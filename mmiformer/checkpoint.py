@@ -193,8 +193,9 @@ def locate(source: str | os.PathLike) -> Path:
     """The local file behind the name of a weight file.
 
     Args:
-        source: A path; a URL; a name in `PUBLISHED` or `BASELINES`; or a model of MMEngine's zoos, such as 'torchvision://resnet50'.
-            All but the first are fetched once into torch's cache, where a file that is already there is taken as it is.
+        source: A path; a URL; a name in `PUBLISHED` or `BASELINES`; or a model of MMEngine's zoos, such as
+            'torchvision://resnet50'. All but the first are fetched once into torch's cache, where a file that is
+            already there is taken as it is.
 
     Raises:
         MissingFile: There is no such file, or it cannot be fetched; says from where, and where to put it.

@@ -1,0 +1,17 @@
+# EfficientNet-B0, Table 5, no published score.
+# tools/dist_train.sh configs/sem_fpn/efficientnet_b0_40k.py 8
+# Recipe: ours, since none is published: RepViT's.
+_base_ = '../_base_/sem_fpn_40k.py'
+
+model = dict(
+    backbone=dict(
+        type='mmiformer.TimmBackbone',
+        model_name='efficientnet_b0',
+        norm_eval=True,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://huggingface.co/timm/efficientnet_b0.ra_in1k/resolve/main/model.safetensors',
+        ),
+    ),
+    neck=dict(in_channels=[24, 40, 112, 320]),
+)
