@@ -10,6 +10,7 @@ misspelled; 3 some inputs were broken and skipped; 130 stopped with Ctrl-C.
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,14 +72,14 @@ def prepare(args: Namespace) -> tuple[list[Source], Config, dict]:
     return sources, cfg, checkpoint
 
 
-def frames(predictor: Predictor, source: Source) -> Iterator[tuple[np.ndarray, dict]]:
-    """The image or the frames of a source, with what `Results.add` is told of them."""
+def frames(predictor: Predictor, source: Source) -> Iterator[tuple[np.ndarray, list[str], dict]]:
+    """The image or the frames of a source, what is not read of it, and what `Results.add` is told of the frames."""
     if not source.is_video:
-        yield predictor.read(source.path), {}
+        yield *predictor.reader.read(source.path), {}
         return
     video = Video(source.path)
     for number, image in enumerate(video):
-        yield image, dict(frame=number, fps=video.fps, of=video.length)
+        yield predictor.reader.frame(image), [], dict(frame=number, fps=video.fps, of=video.length)
 
 
 def predict(predictor: Predictor, sources: list[Source], results: Results, score_thr: float) -> list[Source]:
@@ -86,20 +87,23 @@ def predict(predictor: Predictor, sources: list[Source], results: Results, score
     skipped = []
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
+        say = partial(progress.console.print, markup=False, highlight=False, soft_wrap=True)
         total = progress.add_task('predicting', total=len(sources))
         for source in sources:
             frame_task = None
             try:
-                for image, frame in frames(predictor, source):
+                for image, notes, frame in frames(predictor, source):
                     if (length := frame.pop('of', None)) is not None and frame_task is None:
                         frame_task = progress.add_task(source.path.name, total=length or None)
                     sample = predictor.predict(image)
-                    results.add(source, sample, predictor.painter.predictions(image, sample, score_thr), **frame)
+                    results.add(source, sample, predictor.draw(image, sample, score_thr), **frame)
+                    for note in notes:
+                        say(f'note: {source.path} {note}')
                     if frame_task is not None:
                         progress.advance(frame_task)
             except BrokenSource as error:
                 skipped.append(source)
-                progress.console.print(f'skipped: {source.path} {error}', markup=False, highlight=False, soft_wrap=True)
+                say(f'skipped: {source.path} {error}')
             finally:
                 results.finish(source)
             if frame_task is not None:

@@ -30,7 +30,7 @@ def building(cfg: Mapping, *keys: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f'{_failed_key(cfg, keys, error)}: {_reason(error)}') from error
+        raise UserError(f'{_failed_key(cfg, keys, error)}: {reason(error)}') from error
 
 
 def _failed_key(cfg: Mapping, keys: tuple[str, ...], error: Exception) -> str:
@@ -56,7 +56,8 @@ def _parts(config: object, prefix: str = '') -> Iterator[tuple[str, object]]:
             yield from _parts(value, f'{prefix}{name}.')
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an error says, and of which kind it is."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not text:  # an assertion, for example
         text = traceback.extract_tb(error.__traceback__)[-1].line

@@ -29,7 +29,7 @@ class Painter:
         """Draw a prediction: boxes and masks from a score on, or the segmentation.
 
         Args:
-            image: (H, W, 3), BGR, 0 to 255.
+            image: (H, W, 3), BGR, or gray, (H, W) or (H, W, 1).
             sample: What the model returns.
             score_thr: The score, 0 to 1, above which a detection is drawn.
 
@@ -54,10 +54,19 @@ class Painter:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings('ignore', '.* is out of bounds')  # boxes that end where the image ends
-                self.visualizer.add_datasample('picture', np.ascontiguousarray(image[..., ::-1]), sample, **options)
+                self.visualizer.add_datasample('picture', _to_rgb(image), sample, **options)
         finally:
             np.random.set_state(state)
         return np.ascontiguousarray(self.visualizer.get_image()[..., ::-1])
+
+
+def _to_rgb(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3), 0 to 255; what has higher values, and is not of 8 bits, is scaled down."""
+    if image.ndim == 2 or image.shape[-1] == 1:
+        image = np.dstack([image] * 3)
+    if (highest := image.max()) > 255:
+        image = image * (255 / highest)
+    return np.ascontiguousarray(image[..., 2::-1])
 
 
 def _detection_visualizer():

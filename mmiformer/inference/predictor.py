@@ -3,22 +3,19 @@
 The toolboxes' own inferencers unpickle the checkpoint, let keys that do not fit pass, and need the data set.
 """
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from PIL import Image, UnidentifiedImageError
 
-from ..engine.building import building
+from ..engine.building import building, reason
 from ..engine.config import datasets, kind
 from ..engine.runner import load_whole, speed_up
 from ..errors import UserError, few
+from .images import Reader
 from .painter import Color, Painter
 from .sources import BrokenSource
 
@@ -102,10 +99,10 @@ class Predictor:
         except (RuntimeError, AssertionError) as error:
             raise UserError(f'--device {device}: {str(error).splitlines()[0]}') from error
         self.classes, self.palette = classes_and_palette(cfg, checkpoint)
-        self.painter = Painter(cfg.default_scope, self.classes, self.palette)
+        self._painter = Painter(cfg.default_scope, self.classes, self.palette)
         cfg.model.pop('pretrained', None)  # the checkpoint has all weights
         with building(cfg, 'model', 'test_dataloader'):
-            self._load = TRANSFORMS.build({**load, 'backend_args': None})  # images are on this machine
+            self.reader = Reader(load)
             self._prepare = Compose(
                 [
                     {**transform, 'type': 'LoadImageFromNDArray'} if transform is load else transform
@@ -130,55 +127,49 @@ class Predictor:
                     f"({few(self.classes)}): the config's metainfo is not that of the training"
                 )
 
-    def read(self, path: Path) -> np.ndarray:
-        """Read an image as the config's test pipeline does.
-
-        Returns:
-            (H, W, 3), BGR, 0 to 255.
-
-        Raises:
-            BrokenSource: It is damaged, or not an image.
-        """
-        try:
-            # OpenCV silently fills what is missing of a JPEG that was cut off with gray.
-            with Image.open(path) as file:
-                file.load()
-        except UnidentifiedImageError:
-            pass  # perhaps of a kind that only OpenCV reads
-        except Exception as error:  # decoders raise all kinds of errors
-            raise BrokenSource(f'cannot be read: {error}') from error
-        try:
-            return self._load(dict(img_path=str(path)))['img']
-        except (AssertionError, OSError, cv2.error) as error:
-            raise BrokenSource('cannot be read: it is not an image') from error
-
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:
         """Predict one image.
 
         Args:
-            image: (H, W, 3), BGR, 0 to 255.
+            image: (H, W, 3), BGR, or (H, W), as the reader gives it.
 
         Returns:
             The toolbox's sample, on the CPU, of the size of `image`: with `pred_instances` or `pred_sem_seg`.
 
         Raises:
-            BrokenSource: The image is too large for the memory.
+            BrokenSource: The image is too large for the memory, or of a shape that the pipeline or the model rejects.
             UserError: The model predicts neither of the two.
         """
-        batch = pseudo_collate([self._prepare(dict(img=image, img_id=0))])
+        height, width = image.shape[:2]
         try:
-            sample = self._model.test_step(batch)[0]
+            sample = self._model.test_step(pseudo_collate([self._prepare(dict(img=image, img_id=0))]))[0]
             sample.pop('seg_logits', None)  # a number for each class and pixel
             sample = sample.cpu()
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # resized to nothing, for example
             if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or 'allocate memory' in str(error):
-                height, width = image.shape[:2]
                 raise BrokenSource(f'is too large for the memory ({width} x {height}); scale it down first') from error
-            raise
+            raise BrokenSource(f'({width} x {height}) cannot be predicted: {_first_line(error)}') from error
         if 'pred_instances' not in sample and 'pred_sem_seg' not in sample:
             raise UserError(
                 f'the model predicts {", ".join(sample.keys())}; what can be written is instances or a semantic '
                 'segmentation'
             )
         return sample
+
+    def draw(self, image: np.ndarray, sample: BaseDataElement, score_thr: float) -> np.ndarray:
+        """Draw a prediction, as :meth:`Painter.predictions` does.
+
+        Raises:
+            BrokenSource: The image has a shape that cannot be drawn on.
+        """
+        try:
+            return self._painter.predictions(image, sample, score_thr)
+        except Exception as error:
+            raise BrokenSource(
+                f'({image.shape[1]} x {image.shape[0]}) cannot be drawn on: {_first_line(error)}'
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return reason(error).strip().splitlines()[0]

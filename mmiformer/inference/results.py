@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
@@ -14,7 +13,7 @@ from PIL import Image
 from ..errors import UserError
 from ..files import whole_file
 from .painter import Color
-from .sources import Source
+from .sources import BrokenSource, Source
 
 # The subfolders of the results.
 PARTS = ('pictures', 'labels')
@@ -167,9 +166,22 @@ class Results:
             fps: Frames per second of a video.
 
         Raises:
+            BrokenSource: The picture has too many pixels on one side.
             OSError: It cannot be written.
         """
         height, width = picture.shape[:2]
+        path = self.folder / picture_file(source)
+        if frame is None:
+            there, jpeg = cv2.imencode('.jpg', picture)
+            if not there:
+                raise BrokenSource(f'({width} x {height}) cannot be drawn on: a JPEG has at most 65500 pixels a side')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg)
+        else:
+            if source not in self._videos:
+                self._videos[source] = self._open_video(path, fps, (width, height))
+            self._videos[source].write(picture)
+
         image = dict(file_name=source.file.as_posix(), height=height, width=width)
         if frame is not None:
             image['frame_id'] = frame
@@ -179,14 +191,6 @@ class Results:
             self._file.add(image)
         else:
             self._file.add(image, to_coco(sample.pred_instances, self._ids))
-
-        path = self.folder / picture_file(source)
-        if frame is None:
-            mmcv.imwrite(picture, str(path))
-        else:
-            if source not in self._videos:
-                self._videos[source] = self._open_video(path, fps, (width, height))
-            self._videos[source].write(picture)
 
     def _open_video(self, path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Finding what to predict, reading the frames of videos, and the folder that the results go to."""
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import MissingFile, UserError
+from ..errors import MissingFile, UserError, few
+
+logger = logging.getLogger(__name__)
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
@@ -47,8 +50,8 @@ def find_sources(given: Sequence[str], leave_out: Path | None = None) -> list[So
     """The images and videos that a command line names, each of them once.
 
     Args:
-        given: Files; folders, with their images and videos at any depth; or glob patterns. Other files in folders and
-            patterns are ignored, and so are hidden folders.
+        given: Files; folders, with their images and videos at any depth; or glob patterns. Links to folders are
+            followed. Other files in folders and patterns are left out, and so are hidden files and folders.
         leave_out: A folder to skip, that of the results.
 
     Raises:
@@ -72,7 +75,11 @@ def _expand(item: str, leave_out: Path | None) -> list[Path]:
             )
         return [path]
     if path.is_dir():
-        found = list(_walk(path, leave_out and Path(os.path.abspath(leave_out))))
+        files = list(_walk(path, leave_out and Path(os.path.abspath(leave_out)), set()))
+        found = [file for file in files if _is_known(file)]
+        if others := [file for file in files if not _is_known(file)]:
+            suffixes = few(sorted({file.suffix or file.name for file in others}))
+            logger.warning(f'{item}: {len(others)} files are left out, neither image nor video by suffix: {suffixes}')
         what = f'{item} holds'
     elif glob.has_magic(item):
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if _is_known(Path(name)))
@@ -88,12 +95,16 @@ def _is_known(path: Path) -> bool:
     return path.suffix.lower() in IMAGES + VIDEOS
 
 
-def _walk(folder: Path, leave_out: Path | None) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(place, f) != leave_out)
-        for file in sorted(files):
-            if not file.startswith('.') and _is_known(Path(file)):
-                yield Path(place, file)
+def _walk(folder: Path, leave_out: Path | None, entered: set[Path]) -> Iterator[Path]:
+    """All files below a folder, also through links to folders, but each folder once."""
+    entered.add(folder.resolve())
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+        if path.name.startswith('.') or path == leave_out:
+            continue
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in entered:
+            yield from _walk(path, leave_out, entered)
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:

@@ -27,6 +27,18 @@ def test_folders_patterns_and_files(tmp_path, monkeypatch):
     assert [s.is_video for s in found] == [False, False, False, False, True]
 
 
+def test_links_are_followed_and_other_files_counted(tmp_path, caplog):
+    make(tmp_path, 'here/1.jpg', 'here/2.heic', 'here/README', 'there/3.jpg', 'there/deep/4.png')
+    (tmp_path / 'here/link').symlink_to(tmp_path / 'there')
+    (tmp_path / 'there/deep/back').symlink_to(tmp_path / 'here')
+    (tmp_path / 'here/gone.jpg').symlink_to(tmp_path / 'nowhere.jpg')
+    found = find_sources([str(tmp_path / 'here')])
+    assert [s.name for s in found] == ['1', 'gone', 'link/3', 'link/deep/4']
+    assert caplog.messages == [
+        f'{tmp_path / "here"}: 2 files are left out, neither image nor video by suffix: .heic, README'
+    ]
+
+
 @pytest.mark.parametrize(
     ('files', 'names'),
     [

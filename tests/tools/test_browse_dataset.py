@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from mmdet.datasets import CocoDataset
 from mmseg.datasets import ADE20KDataset
 
@@ -72,3 +73,25 @@ def test_segmentation(tmp_path, monkeypatch, capsys):
         ignored = np.abs(picture - 0.4 * image)[label == 0]  # left dark
         assert np.median(ignored) < 4
     assert checked >= 4
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_one_channel(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if task == 'detection':
+        make_coco(tmp_path / 'data', list(CocoDataset.METAINFO['classes']), val=1)
+    else:
+        make_ade(tmp_path / 'data', val=1)
+    config = MASK_RCNN if task == 'detection' else SEM_FPN
+    looks = []
+    normal = 'model.data_preprocessor.bgr_to_rgb=False'
+    for color, mean, std in (('color', '[116.0,116.0,116.0]', '[57.0,57.0,57.0]'), ('grayscale', '[116.0]', '[57.0]')):
+        options = [normal, f'model.data_preprocessor.mean={mean}', f'model.data_preprocessor.std={std}']
+        options += [f'val_dataloader.dataset.pipeline.0.color_type={color}']
+        command = (config, '--data-root', 'data', '--out', color, '--split', 'val', '--cfg-options', *options)
+        assert call(monkeypatch, 'browse_dataset', *command) is None
+        looks.append(read(next((tmp_path / color).iterdir())))
+    colored, gray = looks
+    assert colored.shape == gray.shape
+    # The annotations have the same colors in the same places; under them the image is gray.
+    assert np.abs(gray.mean(-1) - colored.mean(-1)).mean() < 6

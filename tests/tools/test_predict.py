@@ -198,6 +198,55 @@ def test_segmentation(inputs, tmp_path, monkeypatch, capsys):
     check_pictures(inputs, tmp_path / 'out')
 
 
+GRAY = (
+    'test_dataloader.dataset.pipeline.0.color_type=grayscale',
+    'model.backbone.in_channels=1',
+    'model.data_preprocessor.mean=[116.0]',
+    'model.data_preprocessor.std=[57.0]',
+    'model.data_preprocessor.bgr_to_rgb=False',
+)
+
+
+@pytest.mark.parametrize('parent', [MASK_RCNN, SEM_FPN])
+def test_networks_of_one_channel(parent, inputs, tmp_path, monkeypatch, capsys):
+    """Gray images and frames, and odd pictures among them: an image of 5000 x 1 is resized to nothing."""
+    monkeypatch.chdir(tmp_path)
+    options = {key: value for key, value in DETECTOR.items() if parent == MASK_RCNN}
+    gray = {'model.backbone.in_channels': 1, 'model.data_preprocessor.mean': [116.0]}
+    gray.update({'model.data_preprocessor.std': [57.0], 'model.data_preprocessor.bgr_to_rgb': False})
+    cfg = config(parent, **options, **gray)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), 'weights.pth')
+
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    plain = cv2.cvtColor(draw_image(50, 70, 0), cv2.COLOR_BGR2GRAY)
+    cv2.imwrite('photos/a.png', plain)
+    cv2.imwrite('photos/odd.png', plain[:1].repeat(100, 1)[:, :5000])
+    cv2.imwrite('photos/wide.png', plain[:2].repeat(1000, 1))
+    command = (parent, 'weights.pth', photos, inputs / 'clip.avi', '--out', 'out', '--score-thr', 1, '--cfg-options')
+    given = (*GRAY, SMALL, *(f'{key}={value}' for key, value in options.items()))
+    assert call(monkeypatch, 'predict', *command, *given) == BROKEN
+    printed = capsys.readouterr()
+    assert '2 of 4 predicted' in printed.out
+    for name, size in (('odd', '5000 x 1'), ('wide', '70000 x 2')):
+        assert printed.err.count(f'skipped: {photos / name}.png ({size}) cannot be ') == 1
+    (picture,) = Path('out').rglob('a.jpg')
+    drawn = cv2.imread(str(picture)).astype(int)
+    if parent == MASK_RCNN:  # no score is above 1, so nothing is drawn
+        assert np.abs(drawn - plain[..., None]).mean() < 4
+    else:
+        (label_file,) = Path('out').rglob('a.png')
+        label = np.asarray(Image.open(label_file))
+        blend = 0.4 * plain[..., None] + 0.6 * np.array(ADE20KDataset.METAINFO['palette'])[label][..., ::-1]
+        assert np.median(np.abs(drawn - blend)) < 6
+    names = [image['file_name'] for image in json.loads(Path('out/predictions.json').read_text())['images']]
+    assert [Path(name).name for name in names] == ['a.png', 'clip.avi', 'clip.avi', 'clip.avi']
+
+
 class Intruder:
     def __reduce__(self):
         return os.mkdir, ('intruded',)
