@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
 from mmiformer.engine import recipe
-from mmiformer.engine.cli import add_compile, command, make_parser
+from mmiformer.engine.cli import add_compile, command, make_parser, resume_advice
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
@@ -79,7 +79,7 @@ def prepare(args: Namespace) -> tuple[Config, dict | None]:
     return cfg, resumed
 
 
-@command('the same command with --resume goes on from the last checkpoint, if there is one')
+@command(resume_advice)
 def main() -> None:
     args = parse_args()
     keep_notes()

@@ -1,9 +1,11 @@
 """What the command lines have in common: their options, and how they end."""
 
 import functools
+import shlex
+import signal
 import sys
 from argparse import ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.config import DictAction
@@ -11,6 +13,7 @@ from mmengine.config import DictAction
 from ..errors import UserError
 from .launch import LAUNCHERS, tell_torchrun
 from .notes import log_traceback, print_notes
+from .stopping import Stopped
 
 
 class KeyValues(DictAction):
@@ -100,15 +103,33 @@ def make_parser(description: str) -> ArgumentParser:
     return parser
 
 
-def command(advice: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def resume_advice(arguments: Sequence[str] | None = None) -> str:
+    """How the training of this command line goes on.
+
+    Args:
+        arguments: The command line; by default that of this process.
+    """
+    words = [*(sys.argv if arguments is None else arguments)]
+    if '--launcher' in words:  # a script has started this process
+        return 'the same command with --resume goes on from the last checkpoint, if there is one'
+    if '--resume' in words:
+        at = words.index('--resume')
+        has_value = len(words) > at + 1 and not words[at + 1].startswith('-')
+        del words[at : at + 1 + has_value]
+    command = shlex.join(['python', *words, '--resume'])
+    return f'this goes on from the last checkpoint, if there is one:\n{command}'
+
+
+def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Decorate the `main` of a tool, so that it ends as all of them do.
 
     What the user can fix, a `UserError` or an OSError such as a full disk, is printed as `error: MESSAGE`, and the exit
-    code is 1. Ctrl-C prints the advice, and the exit code is 130, as shells expect. Anything else is a bug and keeps
-    its traceback. The log file of a run, once there is one, gets the traceback in any case.
+    code is 1. After Ctrl-C, or SIGTERM in a training, the advice is printed, and the exit code is 128 plus the signal,
+    as shells expect. Anything else is a bug and keeps its traceback. The log file of a run, once there is one, gets the
+    traceback in any case.
 
     Args:
-        advice: What the user should know after Ctrl-C.
+        advice: What the user should know after Ctrl-C, or a function that tells.
     """
 
     def decorate(main: Callable[[], None]) -> Callable[[], None]:
@@ -116,9 +137,9 @@ def command(advice: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
         def run() -> None:
             try:
                 main()
-            except KeyboardInterrupt:
-                print(f'\nstopped: {advice}', file=sys.stderr)
-                sys.exit(130)
+            except KeyboardInterrupt as stop:
+                print(f'\nstopped: {advice() if callable(advice) else advice}', file=sys.stderr)
+                sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
             except (UserError, OSError) as error:
                 log = log_traceback()
                 message = f'error: {error}' + (f'\nThe traceback is in {log}' if log and error.__cause__ else '')

@@ -1,8 +1,10 @@
 """Hooks for any toolbox's configs."""
 
 import mmcv
+import torch
 from mmengine.hooks import Hook
 
+from ..errors import UserError, few
 from ..registry import HOOKS
 
 
@@ -40,4 +42,44 @@ class ValidationPictures(Hook):
             data_sample=sample,
             step=runner.iter,
             **options,
+        )
+
+
+@HOOKS.register_module()
+class StopAtBadLoss(Hook):
+    """Stop a training whose loss is NaN or infinite, before it saves weights that such a loss has spoiled.
+
+    The tools' runs have this hook: `default_hooks.bad_loss.patience=3` sets its argument.
+
+    Args:
+        patience: After how many such iterations in a row to stop.
+    """
+
+    def __init__(self, patience: int = 1):
+        if patience < 1:
+            raise ValueError(f'patience={patience} must be positive')
+        self.patience = patience
+        self._number = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Count the iterations whose loss is not finite, and name the loss and the images."""
+        bad = {
+            name: float(value)
+            for name, value in (outputs or {}).items()
+            if 'loss' in name and not torch.isfinite(torch.as_tensor(value)).all()
+        }
+        self._number = self._number + 1 if bad else 0
+        if not bad:
+            return
+        images = [getattr(sample, 'img_path', '?') for sample in data_batch.get('data_samples', [])]
+        message = (
+            f'iteration {runner.iter + 1}: {few(f"{name}={value}" for name, value in bad.items())}, '
+            f'of the images {few(images, len(images))}'
+        )
+        if self._number < self.patience:
+            runner.logger.warning(message)
+            return
+        raise UserError(
+            f'{message}. The run stops, and its last checkpoint stays. A lower learning rate or '
+            'optim_wrapper.clip_grad.max_norm may help, and --resume goes on from there'
         )

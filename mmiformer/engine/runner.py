@@ -4,21 +4,28 @@ import copy
 import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import UserError, few
+from ..files import whole_file
 from ..models.compiling import compile_backbones
 from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
 from .building import building
-from .config import RUNNER_ARGUMENTS
+from .config import RUNNER_ARGUMENTS, kind
+from .hooks import StopAtBadLoss
+from .loops import EpochLoop, resumable
 from .notes import log_notes
+from .saving import WholeCheckpointHook
+from .stopping import StopHook, StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +121,7 @@ class WholeRunner(Runner):
         compile: bool = False,
     ):
         self._checkpoint, self._deploy, self._dtype, self._compile = checkpoint, deploy, dtype, compile
+        self._signals = StopSignals()
         cfg = copy.deepcopy(cfg)
         super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
         if not deploy:
@@ -124,10 +132,26 @@ class WholeRunner(Runner):
     build_model = _naming(Runner.build_model, 'model')
     build_optim_wrapper = _naming(Runner.build_optim_wrapper, 'optim_wrapper')
     build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
-    build_train_loop = _naming(Runner.build_train_loop, 'train_dataloader', 'train_cfg')
     build_val_loop = _naming(Runner.build_val_loop, 'val_dataloader', 'val_evaluator', 'val_cfg')
     build_test_loop = _naming(Runner.build_test_loop, 'test_dataloader', 'test_evaluator', 'test_cfg')
     register_hooks = _naming(Runner.register_hooks, 'custom_hooks', 'default_hooks')
+
+    def build_train_loop(self, loop):
+        with building(self.cfg, 'train_dataloader', 'train_cfg'):
+            return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
+
+    def register_default_hooks(self, hooks=None):
+        hooks = {'checkpoint': dict(type='CheckpointHook'), **(hooks or {})}
+        saving = hooks['checkpoint']
+        if isinstance(saving, dict) and kind(saving) == 'CheckpointHook':
+            hooks['checkpoint'] = {**saving, 'type': WholeCheckpointHook}
+        hooks['bad_loss'] = {'type': StopAtBadLoss, **hooks.get('bad_loss', {})}
+        super().register_default_hooks(hooks)
+        self.register_hook(StopHook(self._signals))
+
+    def train(self):
+        with self._signals:
+            return super().train()
 
     def build_logger(self, *args, **kwargs):
         logger = super().build_logger(*args, **kwargs)
@@ -136,7 +160,10 @@ class WholeRunner(Runner):
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
         if self._checkpoint is None:
-            return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
+            checkpoint = super().load_checkpoint(filename, map_location, strict, list(revise_keys))
+            self._loaded_meta = checkpoint.get('meta', {})
+            return checkpoint
+        self._loaded_meta = self._checkpoint.get('meta', {})
         if self._deploy:  # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
         self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
@@ -147,6 +174,21 @@ class WholeRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}: all keys match.')
         return self._checkpoint
+
+    def resume(self, *args, **kwargs):
+        super().resume(*args, **kwargs)
+        if isinstance(self.train_loop, EpochLoop):
+            self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
+
+    @master_only
+    def save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):
+        if isinstance(self.train_loop, EpochLoop):
+            meta = {**(meta or {}), 'epoch_iter': self.train_loop.done}
+        if '://' in str(out_dir):  # MMEngine's remote storage
+            super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
+        else:
+            with whole_file(Path(out_dir, filename)) as part:
+                super().save_checkpoint(str(part.parent), part.name, *args, meta=meta, **kwargs)
 
     def _init_model_weights(self):
         # A resumed run's weights all come from its checkpoint: pretrained ones need not be there any more.

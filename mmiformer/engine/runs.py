@@ -6,9 +6,10 @@ from mmengine.config import Config
 from mmengine.dist import sync_random_seed
 
 from ..checkpoint import load, locate
-from ..errors import MissingFile, UserError, few
+from ..errors import UserError, few
 from .launch import join_processes
 from .recipe import check_batch
+from .saving import last_whole_checkpoint
 
 
 def set_work_dir(cfg: Config, asked: str | None, *below: str) -> Path:
@@ -36,36 +37,23 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
     """The checkpoint to resume from.
 
     Args:
-        resume: None for a new run; 'auto' for the last checkpoint in `work_dir`, if there is one; or a checkpoint.
+        resume: None for a new run; 'auto' for the last whole checkpoint of `work_dir`, if it has any; or a checkpoint.
         work_dir: The run's directory.
 
     Returns:
         The file, or None where there is nothing to resume.
 
     Raises:
-        MissingFile: The checkpoint, or the one that `work_dir` names as its last, is not there.
-        UserError: A new run would write over the checkpoints that are in `work_dir`; or they are to be resumed,
-            and it is not recorded which was written last, since the run was stopped while it wrote its first.
+        MissingFile: The checkpoint is not there.
+        UserError: A new run would write over the checkpoints that are in `work_dir`; or none of them is whole.
     """
     if resume not in (None, 'auto'):
         return locate(resume)
-    record = work_dir / 'last_checkpoint'
-    if resume == 'auto' and record.is_file():
-        last = Path(record.read_text().strip())
-        # The record is an absolute path; the run may have been moved since.
-        for path in (work_dir / last.name, last):
-            if path.is_file():
-                return path
-        raise MissingFile(f'--resume: {record} names {last}, which is not there; name another with --resume PATH')
-    names = few(sorted(path.name for path in work_dir.glob('*.pth')))
+    if resume == 'auto':
+        return last_whole_checkpoint(work_dir)
+    names = few(sorted(path.name for path in work_dir.glob('[!.]*.pth')))
     if not names:
         return None
-    if resume == 'auto':
-        raise UserError(
-            f'--resume: {work_dir} holds {names}, but not the record `last_checkpoint` that is written after each. '
-            'The run was stopped while it wrote its first checkpoint, so that may be cut off: '
-            'remove it to start again, or name it with --resume PATH'
-        )
     raise UserError(
         f'{work_dir} holds the checkpoints of another run ({names}), which this one would write over. '
         'Continue that run with --resume, give another --work-dir, or remove them'

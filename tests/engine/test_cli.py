@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from argparse import ArgumentParser
 
 import pytest
 
-from mmiformer.engine.cli import KeyValues, command
+from mmiformer.engine.cli import KeyValues, command, resume_advice
 from mmiformer.engine.notes import keep_notes, log_notes
+from mmiformer.engine.stopping import Stopped
 from mmiformer.errors import UserError
 
 
@@ -33,6 +35,14 @@ def test_what_the_user_can_fix_is_one_message():
 def test_ctrl_c(capsys):
     assert ending(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == '\nstopped: start again\n'
+
+
+def test_a_stopped_training_tells_what_resumes_it(capsys):
+    assert ending(Stopped(signal.SIGTERM)) == 143
+    train = ['tools/train.py', 'net.py', '--cfg-options', 'a=(1, 2)']
+    for before in (train, [*train, '--resume'], [*train[:2], '--resume', 'iter_2.pth', *train[2:]]):
+        assert resume_advice(before).splitlines()[1] == "python tools/train.py net.py --cfg-options 'a=(1, 2)' --resume"
+    assert resume_advice([*train, '--launcher', 'pytorch']).startswith('the same command with --resume')
 
 
 @pytest.mark.parametrize('bug', [TypeError('our fault'), ValueError('our fault'), ImportError('our fault')])

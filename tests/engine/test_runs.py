@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -30,24 +32,42 @@ def test_a_new_run_never_writes_over_an_old_one(tmp_path):
     (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(UserError, match=r'epoch_1.pth.*write over.*--resume'):
         find_checkpoint(None, tmp_path)
-    # Without a record of the last checkpoint there is nothing that is sure to be whole.
-    with pytest.raises(UserError, match=r'epoch_1.pth.*cut off.*remove it.*--resume PATH'):
+    with pytest.raises(UserError, match=r'no checkpoint .* is whole .*epoch_1.pth.*remove'):
         find_checkpoint('auto', tmp_path)
+
+
+def save(*paths: Path) -> None:
+    for path in paths:
+        torch.save(dict(state_dict=dict(weight=torch.rand(1000))), path)
 
 
 def test_the_last_checkpoint_is_found_even_in_a_moved_run(tmp_path):
     run = tmp_path / 'run'
     run.mkdir()
-    (run / 'iter_2.pth').touch()
-    (run / 'iter_10.pth').touch()
+    # A run that went on from an earlier checkpoint, iteration 2, has later ones of its first try.
+    save(*(run / f'iter_{number}.pth' for number in (2, 9, 10, 12)), run / 'best_mIoU_iter_12.pth')
     (run / 'last_checkpoint').write_text('/was/here/once/iter_10.pth')
     assert find_checkpoint('auto', run) == run / 'iter_10.pth'
     assert find_checkpoint(str(run / 'iter_2.pth'), run) == run / 'iter_2.pth'
-    (run / 'iter_10.pth').unlink()
-    with pytest.raises(MissingFile, match='last_checkpoint names /was/here/once/iter_10.pth'):
-        find_checkpoint('auto', run)
     with pytest.raises(MissingFile, match='nosuch.pth'):
         find_checkpoint(str(run / 'nosuch.pth'), run)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, caplog):
+    files = [tmp_path / f'epoch_{number}.pth' for number in (8, 9, 10, 11)]
+    save(*files, tmp_path / 'interrupted.pth')
+    assert find_checkpoint('auto', tmp_path) == tmp_path / 'interrupted.pth'  # a run's last, until the next is whole
+    (tmp_path / 'last_checkpoint').write_text(str(files[3]))
+    files[3].unlink()
+    with files[2].open('r+b') as file:
+        file.truncate(3000)
+    content = bytearray(files[1].read_bytes())
+    content[content.index(b'data/0') + 1000] ^= 1  # a bit of a weight
+    files[1].write_bytes(content)
+    assert find_checkpoint('auto', tmp_path) == files[0]
+    said = caplog.text
+    assert 'epoch_11.pth, which is not there' in said and 'epoch_10.pth is damaged' in said
+    assert 'epoch_9.pth is damaged (wrong checksum' in said and 'interrupted' not in said
 
 
 def test_nothing_to_resume(tmp_path):

@@ -1,0 +1,173 @@
+"""The checkpoints of a run: saved so that there is always a whole one, and the last whole one found."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+
+from ..errors import UserError, few
+from ..files import whole_file
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 'interrupted.pth'  # saved when a run is told to stop; the next regular checkpoint replaces it
+RECORD = 'last_checkpoint'  # MMEngine's: the path of the checkpoint written last
+
+
+class WholeCheckpointHook(CheckpointHook):
+    """MMEngine's hook, which removes an old checkpoint only once the new one is complete, and saves no NaN.
+
+    :class:`~mmiformer.engine.runner.WholeRunner` uses it in place of MMEngine's, and writes each file whole.
+    """
+
+    _saved_iteration: int | None = None
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        self.file_backend = _RemovesLater(self.file_backend)
+        if is_main_process() and Path(self.out_dir).is_dir():
+            for part in Path(self.out_dir).glob('.*.part.pth'):  # of a run that was killed while it wrote
+                part.unlink()
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        check_weights(runner, meta['iter'])
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._saved_iteration = meta['iter']
+        if is_main_process():
+            interrupted = self.file_backend.join_path(self.out_dir, INTERRUPTED)
+            if self.file_backend.isfile(interrupted):
+                self.file_backend.remove(interrupted)
+            self.file_backend.remove_now()
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self.file_backend.remove_now()
+
+    def save_interrupted(self, runner, iteration: int) -> None:
+        """Save what a stopped run resumes from, unless it has just been saved.
+
+        Args:
+            runner: The runner.
+            iteration: How many iterations are done.
+        """
+        if self._saved_iteration == iteration:
+            return
+        check_weights(runner, iteration)
+        runner.save_checkpoint(
+            self.out_dir,
+            INTERRUPTED,
+            self.file_client_args,
+            meta=dict(epoch=runner.epoch, iter=iteration),
+            by_epoch=False,
+            backend_args=self.backend_args,
+        )
+        if is_main_process():
+            with whole_file(Path(runner.work_dir, RECORD)) as part:
+                part.write_text(self.file_backend.join_path(self.out_dir, INTERRUPTED))
+
+
+class _RemovesLater:
+    """A file backend of MMEngine's whose removals wait for `remove_now`."""
+
+    def __init__(self, backend: Any):
+        self._backend = backend
+        self._waiting: list[tuple[str, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self._waiting.append((path, _inode(path)))
+
+    def remove_now(self) -> None:
+        for path, inode in self._waiting:
+            if _inode(path) == inode:  # else a new checkpoint has taken its place
+                self._backend.remove(path)
+        self._waiting.clear()
+
+
+def _inode(path: str) -> int:
+    return Path(path).stat().st_ino if Path(path).exists() else 0
+
+
+def check_weights(runner, iteration: int) -> None:
+    """Check that the weights are worth saving.
+
+    Args:
+        runner: The runner.
+        iteration: How many iterations are done.
+
+    Raises:
+        UserError: A weight is NaN or infinite.
+    """
+    broken = [name for name, weight in runner.model.named_parameters() if not torch.isfinite(weight).all()]
+    if broken:
+        raise UserError(
+            f'{len(broken)} weights are NaN or infinite after iteration {iteration} ({few(broken)}), so they are '
+            f'not saved. The last good checkpoint is in {runner.work_dir}. A lower learning rate may help'
+        )
+
+
+def last_whole_checkpoint(work_dir: Path) -> Path | None:
+    """The checkpoint of a run that was written last, or the last before it that is whole.
+
+    Args:
+        work_dir: The run's directory.
+
+    Returns:
+        The file, or None if there is no checkpoint at all.
+
+    Raises:
+        UserError: None is whole.
+    """
+    damaged = []
+    for path in _newest_first(work_dir):
+        if reason := _damage(path):
+            damaged.append(path)
+            logger.warning(f'--resume: {path} is damaged ({reason}) and left out.')
+        else:
+            return path
+    if damaged:
+        raise UserError(f'--resume: no checkpoint in {work_dir} is whole ({few(damaged)}); remove them to start again')
+    return None
+
+
+def _newest_first(work_dir: Path) -> list[Path]:
+    """The recorded checkpoint, then those before it: a run that began again at an earlier one may have later ones."""
+    record = work_dir / RECORD
+    recorded = Path(record.read_text().strip()) if record.is_file() else Path()
+    folders = {work_dir: None, recorded.parent: None} if recorded.name else {work_dir: None}
+    paths = [path for folder in folders for path in folder.glob('*.pth') if _number(path) is not None]
+    paths.sort(key=_number, reverse=True)
+    # The record is an absolute path; the run may have been moved since.
+    last = next((path for path in (work_dir / recorded.name, recorded) if recorded.name and path.is_file()), None)
+    if recorded.name and not last:
+        logger.warning(f'--resume: {record} names {recorded}, which is not there.')
+    limit = _number(recorded) if recorded.name else None
+    earlier = [path for path in paths if path != last and (limit is None or _number(path) < limit)]
+    return ([last] if last else []) + earlier
+
+
+def _number(path: Path) -> float | None:
+    """What the regular checkpoints of a run are ordered by; None for other files, such as the best checkpoint."""
+    if path.name == INTERRUPTED:
+        return float('inf')
+    name = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
+    return int(name[1]) if name else None
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a file of torch's: it was cut off, or its bytes are not those written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return str(error)
+    return f'wrong checksum of {broken}' if broken else None
