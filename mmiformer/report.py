@@ -24,6 +24,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 82em; margin: 2em auto;
 table {{ border-collapse: collapse }}
 th, td {{ padding: .2em .9em .2em 0; text-align: right; border-bottom: 1px solid #8886 }}
 th:first-child, td:first-child {{ text-align: left }}
+.strong td {{ font-weight: 600 }}
+.faint td {{ opacity: .6 }}
 img {{ max-width: 100%; margin-top: 1.5em; background: #fff; border-radius: 6px }}
 </style>
 <h1>{title}</h1>
@@ -49,14 +51,25 @@ def side_by_side(*parts: str) -> str:
     return f'<div class="side">{"".join(parts)}</div>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """HTML of a table, whose cells are text."""
-    lines = [_row('th', header), *(_row('td', row) for row in rows)]
-    return f'<table>{"".join(lines)}</table>'
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], kinds: Sequence[str] = ()) -> str:
+    """HTML of a table, whose cells are text.
+
+    Args:
+        header: The first row.
+        rows: The others.
+        kinds: Of each row 'strong', 'faint' or ''; by default they look alike.
+    """
+    rows = list(rows)
+    lines = [_row('td', row, kind) for row, kind in zip(rows, kinds or [''] * len(rows), strict=True)]
+    return f'<table>{_row("th", header)}{"".join(lines)}</table>'
 
 
-def _row(tag: str, cells: Sequence[object]) -> str:
-    return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
+def _row(tag: str, cells: Sequence[object], kind: str = '') -> str:
+    return (
+        (f'<tr class="{kind}">' if kind else '<tr>')
+        + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)
+        + '</tr>'
+    )
 
 
 def picture(png: Path, alt: str) -> str:

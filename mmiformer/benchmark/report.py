@@ -29,7 +29,7 @@ def facts(device: torch.device, **settings: object) -> dict[str, object]:
     found = dict(
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         command=shlex.join(['python', *sys.argv]),
-        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else _processor(),
+        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else processor(),
         threads=torch.get_num_threads(),
         system=platform.platform(),
         python=platform.python_version(),
@@ -44,7 +44,8 @@ def facts(device: torch.device, **settings: object) -> dict[str, object]:
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.is_file() else ()
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]

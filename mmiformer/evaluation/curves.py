@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..errors import MissingFile
 from .tables import summarize
@@ -68,3 +70,20 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
         percent.plot(list(points), list(points.values()), 'o-', color=_COLORS[name], markersize=4, label=name)
     lines = axes.get_lines() + percent.get_lines()
     percent.legend(handles=lines, loc='upper center', ncols=len(lines), fontsize=9)  # the loss begins on the left
+
+
+def draw_runs(runs: Mapping[str, Curves]) -> Figure:
+    """Draw several trainings over each other: the loss, and beside it each figure that was evaluated."""
+    names = [name for name in _COLORS if any(name in curves.figures for curves in runs.values())]
+    figure = Figure(figsize=(5.2 * (1 + len(names)), 4.2), layout='constrained')
+    loss, *others = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+    for curves in runs.values():
+        loss.plot(list(curves.loss), list(curves.loss.values()), linewidth=1)
+        for axes, name in zip(others, names, strict=True):
+            points = curves.figures.get(name, {})
+            axes.plot(list(points), list(points.values()), 'o-', markersize=4)
+    loss.set(xlabel='iteration', ylabel='training loss', ylim=(0, None))
+    for axes, name in zip(others, names, strict=True):
+        axes.set(xlabel='iteration', ylabel=f'{name}, %')
+    figure.legend(loss.get_lines(), list(runs), loc='outside lower center', ncols=min(3, len(runs)), fontsize=9)
+    return figure
