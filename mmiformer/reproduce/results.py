@@ -102,7 +102,7 @@ def hash_config(cfg: Config) -> str:
     content = {key: value for key, value in cfg.to_dict().items() if key not in ('data_root', 'work_dir')}
     text = json.dumps(content, sort_keys=True, default=str)
     if root := cfg.get('data_root'):
-        text = text.replace(str(root).rstrip('/'), '')
+        text = text.replace(str(root), '')
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

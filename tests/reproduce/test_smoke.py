@@ -1,0 +1,40 @@
+"""The whole machinery, as `tools/reproduce.py --smoke` runs it, but smaller: one row, trainings of a few steps."""
+
+from __future__ import annotations
+
+import json
+
+from mmiformer.reproduce.smoke import ROWS, smoke
+
+from ..tools.command import REPO
+
+
+def test_smoke(tmp_path, capsys, monkeypatch):
+    """It is killed while it trains and goes on; done, it does nothing again."""
+    monkeypatch.setenv('SHAPES_ROOT', '')  # which it sets
+    monkeypatch.setenv('PYTHONPATH', str(REPO))
+    small = dict(rows={'iformer_t': ROWS['iformer_t']}, images=10, epochs=2, iterations=2, rounds=2)
+    smoke(tmp_path, REPO / 'tools', **small)
+    assert 'killed after its first checkpoint' in capsys.readouterr().out
+    (run,) = tmp_path.glob('runs/coco-iformer_t-*-seed0')
+    (log,) = run.glob('logs/train*.log')
+    assert 'resumed epoch: 1' in log.read_text()
+
+    found = [json.loads(path.read_text()) for path in tmp_path.glob('results/*.json')]
+    assert {(one['task'], one['kind']) for one in found} == {
+        (task, kind) for task in ('coco', 'ade20k') for kind in ('trained', 'evaluated')
+    }
+    assert {one['images'] for one in found} == {2} and {one['seed'] for one in found} == {0, None}
+    assert all(one['commit'] and one['versions']['torch'] and one['machine']['processor'] for one in found)
+    forms = {one['form'] for one in json.loads((tmp_path / 'measured/smoke.json').read_text())['entries']}
+    assert forms == {'plain', 'deploy', 'deploy-bf16', 'export'}
+    page = (tmp_path / 'report.html').read_text()
+    assert 'iFormer-T' in page and page.count('data:image/png') == 2
+    assert all(f'<td>{one["commit"]}</td>' in page for one in found)
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*') if path.is_file()}
+    smoke(tmp_path, REPO / 'tools', **small)
+    changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert changed == {'report.html', 'report.md', 'curves_coco.png', 'curves_ade20k.png'} | {
+        path.name for path in tmp_path.glob('configs/*')
+    }
