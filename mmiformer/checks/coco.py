@@ -220,21 +220,23 @@ class _Judge:
         boxes = {
             'of other categories': (coco.category >= 0) & ~self.ours,
             'to be ignored': self.ours & coco.ignored,
-            'outside of their image': self.ours & self.parsed & self.outside,
-            'smaller than a pixel or without area': self.ours & self.parsed & self.small & ~self.outside,
+            'outside of their image': self.ours & self.parsed & self.outside & ~self.small,
+            'smaller than a pixel or without area': self.ours & self.parsed & self.small,
             'of crowds': self.used & (coco.crowd == 1),
         }
-        counts = [
-            *((empty.sum(), 'images without annotations of the classes'),),
-            *((small.sum(), f'images below {rules.get("min_size", 0)} pixels'),),
-            *(((chosen & on_kept).sum(), f'boxes {why}') for why, chosen in boxes.items()),
-        ]
+        counts = {
+            'images without annotations of the classes': empty.sum(),
+            f'images below {rules.get("min_size", 0)} pixels': small.sum(),
+            **{f'boxes {why}': (chosen & on_kept).sum() for why, chosen in boxes.items()},
+        }
         learned = (self.used & on_kept & (coco.crowd != 1)).sum()
-        what = f'{kept.sum()} of {len(kept)} images are used and {learned} of {len(coco.ids)} boxes'
-        what += ''.join(f', leaving out {count} {why}' for count, why in counts if count)
+        left_out = ', '.join(f'{count} {what}' for what, count in counts.items() if count)
+        what = (
+            f'{kept.sum()} of {len(kept)} images are used and {learned} of {len(coco.ids)} boxes; left out: {left_out}'
+        )
         if not kept.any() or coco.ids and not learned:
             yield self.finding('error', what, 'Correct the annotations, the classes or filter_cfg of the data set.')
-        elif any(count for count, _ in counts):
+        elif left_out:
             yield self.finding('note', what)
         classes = {coco.categories[index] for index in np.unique(coco.category[self.used]).tolist()}
         names = coco.categories if self.use.classes is None else self.use.classes

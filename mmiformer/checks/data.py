@@ -72,11 +72,11 @@ def check_dataset(
         reader: Which images and label maps to look at; None for a sample.
     """
     if not isinstance(dataset, Mapping) or 'type' not in dataset:
-        yield Finding('error', where, f'must be the config of a data set, a dict with a type, not {dataset!r}', '')
+        yield Finding('error', where, f'must be the config of a data set, a dict with a type, not {dataset!r}')
         return
     data, reader = DataConfig(dataset, scope), reader or Sample()
     if data.is_remote:
-        yield Finding('note', where, 'on remote storage, so it was not looked at', '')
+        yield Finding('note', where, 'on remote storage, so it was not looked at')
         return
     try:
         if data.reads_like('CocoDataset'):
@@ -86,8 +86,12 @@ def check_dataset(
         else:
             yield from _check_paths(data, where)
     except UserError as error:
-        what, _, fix = str(error).partition('\n')
-        yield Finding('error', where, what, fix)
+        yield _wrong(where, error)
+
+
+def _wrong(where: str, error: UserError) -> Finding:
+    what, _, fix = str(error).partition('\n')
+    return Finding('error', where, what, fix)
 
 
 def _check_paths(data: DataConfig, where: str) -> Iterator[Finding]:
@@ -95,7 +99,7 @@ def _check_paths(data: DataConfig, where: str) -> Iterator[Finding]:
     for name, path in (('ann_file', data.annotations), *prefixes):
         if path and not os.path.exists(path):
             raise Place(data.root, drawn=_is_drawn(data)).missing(f'The {name} of {data.kind}', path)
-    yield Finding('note', where, f'of a {data.kind} only the paths were looked at', '')
+    yield Finding('note', where, f'of a {data.kind} only the paths were looked at')
 
 
 # -------------------------------------------------------------------------------------------------------- detection
@@ -111,9 +115,20 @@ def _check_detection(
             f'ann_file={data.get("ann_file")!r}, data_prefix={dict(data.get("data_prefix") or {})!r}.'
         )
     filters = not data.get('test_mode', False)
-    coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=filters, place=place)
+    images_are_there = True
+    try:
+        coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=filters, place=place)
+    except UserError as error:
+        yield _wrong(where, error)
+        if not _is_readable(data.annotations):
+            return
+        coco, images_are_there = read_coco(data.annotations), False
     classes = _coco_classes() if data.classes is None else data.classes
-    check_classes(classes, coco.categories, data.annotations)
+    try:
+        check_classes(classes, coco.categories, data.annotations)
+    except UserError as error:
+        yield _wrong(where, error)
+        classes = None
     loads = list(data.transforms('LoadAnnotations'))
     masks = any(load.get('with_mask') for load in loads)
     own = [metric for metric in metrics if metric.get('ann_file') and _same_file(metric['ann_file'], coco.path)]
@@ -136,12 +151,20 @@ def _check_detection(
             yield from check_coco_file(read_coco(file), evaluated)
     loader = ImageLoader.of(data)
     if loader is None:
-        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at', '')
+        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at')
+    if loader is None or not images_are_there:
         return
     sizes = [None if width != width or height != height else (width, height) for width, height in coco.sizes.tolist()]
     yield from check_images(
         [os.path.join(data.prefixes['img'], name) for name in coco.images], sizes, loader, where, reader
     )
+
+
+def _is_readable(annotation_file: str) -> bool:
+    try:
+        return bool(read_coco(annotation_file))
+    except (UserError, OSError):
+        return False
 
 
 def _same_file(one: str, other: str) -> bool:
@@ -185,7 +208,7 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
         place=Place(data.root, ADE20K if is_ade else None, _is_drawn(data)),
     )
     if pairs.unused:
-        yield Finding('warning', where, pairs.mismatch([]), '')
+        yield Finding('warning', where, pairs.mismatch([]))
     if pairs.others:
         ends = ', '.join(f'{count} in {end}' for end, count in pairs.others.items())
         yield Finding(
@@ -196,7 +219,7 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
         )
     loader = ImageLoader.of(data)
     if loader is None:
-        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at', '')
+        yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at')
         return
     images = [pairs.path(pairs.image, name) for name in pairs.names]
     loads = list(data.transforms('LoadAnnotations'))

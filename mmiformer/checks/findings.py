@@ -18,12 +18,14 @@ class Finding:
         where: The place in the config.
         what: What it is.
         fix: The change that mends it.
+        files: All the files that it is about, where there are some.
     """
 
     level: Literal['error', 'warning', 'note']
     where: str
     what: str
     fix: str = ''
+    files: tuple[str, ...] = ()
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from .reading import Sample
 
 ORIENTATION = 0x0112  # EXIF's tag: 1 is upright, from 5 on width and height change places
 ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}  # what the end of a whole file holds
-TURNED_BY_OPENCV = ('JPEG', 'MPO', 'PNG', 'TIFF')
+TURNED_BY_OPENCV = ('JPEG', 'MPO', 'PNG')
 DEEP = ('I', 'I;16', 'I;16B', 'I;16L', 'F')  # PIL's modes of more than 8 bits
 
 
@@ -60,7 +59,9 @@ class ImageLoader:
         return None
 
     def turns(self, format: str | None) -> bool:
-        """Whether it turns images as their EXIF orientation says, measured with OpenCV 4.12 and Pillow."""
+        """Whether it turns images of a format as their EXIF orientation says."""
+        if format == 'TIFF':  # both libraries always do
+            return self.imdecode_backend in ('cv2', 'pillow')
         if self.color_type not in ('color', 'grayscale'):
             return False
         return self.imdecode_backend == 'pillow' or self.imdecode_backend == 'cv2' and format in TURNED_BY_OPENCV
@@ -79,9 +80,11 @@ class ImageLoader:
                 if _seems_cut(path, image.format):
                     image.load()
                 orientation = image.getexif().get(ORIENTATION, 1)
+                stored = image.size
+                if image.format == 'TIFF' and orientation > 4:
+                    stored = stored[::-1]  # Pillow gives the turned size of this format alone
                 turned = orientation in range(2, 9) and self.turns(image.format)
-                size = image.size[::-1] if turned and orientation > 4 else image.size
-                return ImageLook('', image.size, size, turned, image.mode)
+                return ImageLook('', stored, stored[::-1] if turned and orientation > 4 else stored, turned, image.mode)
         except Exception as error:  # decoders raise all kinds
             return self._without_pillow(path, error)
 
@@ -115,7 +118,7 @@ def check_images(
         reader: Which of them to look at.
     """
     picked = reader.pick(list(zip(paths, sizes, strict=True)))
-    looks = reader.look(partial(loader.look, whole=reader.whole), [path for path, _ in picked], f'images of {where}')
+    looks = reader.look(partial(loader.look, whole=reader.whole), [path for path, _ in picked], where)
     among = reader.among(picked, paths, 'images')
     yield from judge_images(
         [(path, look, size) for (path, size), look in zip(picked, looks, strict=True)], where, among
@@ -131,44 +134,52 @@ def judge_images(images: Sequence[tuple[str, ImageLook, tuple | None]], where: s
         among: What was looked at, such as '200 images'.
     """
     good = [(path, look, size) for path, look, size in images if not look.fault]
-    broken = [f'{path} ({look.fault})' for path, look, _ in images if look.fault]
+    broken = {path: f'{path} ({look.fault})' for path, look, _ in images if look.fault}
     # Where the annotated size is the turned one and not the stored one, the annotations are for the turned pixels.
     turned = [(path, look, size) for path, look, size in good if look.turned and not look.stored != size == look.size]
     stored = sum(look.stored == size != look.size for _, look, size in turned)
-    unfit = [
-        f'{path} is {look.size[0]} x {look.size[1]}, annotated as {size[0]:g} x {size[1]:g}'
+    unfit = {
+        path: f'{path} is {look.size[0]} x {look.size[1]}, annotated as {size[0]:g} x {size[1]:g}'
         for path, look, size in good
         if size and size != look.size and not (look.turned and size == look.stored)
-    ]
+    }
     if broken:
         yield Finding(
-            'error', where, f'{len(broken)} of {among} cannot be read: {few(broken, 3)}', 'Restore or remove them.'
+            'error',
+            where,
+            f'{len(broken)} of {among} cannot be read: {few(broken.values(), 3)}',
+            'Restore or remove them.',
+            tuple(broken),
         )
     if unfit:
         yield Finding(
             'error',
             where,
-            f'{len(unfit)} of {among} have another size than annotated, so annotations do not fit: {few(unfit, 3)}',
+            f'{len(unfit)} of {among} have another size than annotated, so annotations do not fit: '
+            f'{few(unfit.values(), 3)}',
             'Use the images that were annotated, or correct the annotations and their `width` and `height`.',
+            tuple(unfit),
         )
     if turned:
+        paths = tuple(path for path, _, _ in turned)
         yield Finding(
             'warning',
             where,
             f'{len(turned)} of {among} have an EXIF orientation, and the pipeline turns them, so that annotations of '
             'the pixels as stored do not fit'
             + (f' ({stored} are annotated so, by their size)' if stored else '')
-            + f': {few((path for path, _, _ in turned), 3)}',
+            + f': {few(paths, 3)}',
             "If they were annotated as stored, set color_type='color_ignore_orientation' in LoadImageFromFile of all "
             'pipelines, or remove the tag from the files (exiftool -Orientation= FILES).',
+            paths,
         )
-    modes = Counter(look.mode for _, look, _ in good)
-    if gray := modes['L'] + modes['1']:
-        yield Finding('note', where, f'{gray} of {among} are gray', '')
-    if deep := [path for path, look, _ in good if look.mode in DEEP]:
+    if gray := sum(look.mode in ('L', '1') for _, look, _ in good):
+        yield Finding('note', where, f'{gray} of {among} are gray')
+    if deep := tuple(path for path, look, _ in good if look.mode in DEEP):
         yield Finding(
             'warning',
             where,
             f'{len(deep)} of {among} have more than 8 bits, of which the pipeline keeps the 8 highest: {few(deep, 3)}',
             'If they use fewer bits than they have, such as 12 of 16, they are nearly black: rescale them to 8 bits.',
+            deep,
         )

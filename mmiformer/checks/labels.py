@@ -87,7 +87,7 @@ def check_labels(
     """
     picked = reader.pick(pairs)
     function = partial(_look_at_pair, loader=loader, backend=rules.backend, whole=reader.whole)
-    looks = reader.look(function, picked, f'images of {where}')
+    looks = reader.look(function, picked, where)
     sizes = [None if label.fault else label.size for _, label in looks]
     images = [(path, image, size) for (path, _), (image, _), size in zip(picked, looks, sizes, strict=True)]
     yield from judge_images(images, where, reader.among(picked, pairs, 'images'))
@@ -106,25 +106,22 @@ def judge_labels(
         where: The data set's place in the config.
         among: What was looked at, such as '200 label maps'.
     """
-    if broken := [f'{path} ({look.fault})' for path, look in labels if look.fault]:
-        yield Finding('error', where, f'{len(broken)} of {among} cannot be read: {few(broken, 3)}', 'Restore them.')
-    if colored := [
-        f'{path} ({" x ".join(map(str, look.shape))})' for path, look in labels if len(look.shape) not in (0, 2)
-    ]:
+    if broken := {path: f'{path} ({look.fault})' for path, look in labels if look.fault}:
+        what = f'{len(broken)} of {among} cannot be read: {few(broken.values(), 3)}'
+        yield Finding('error', where, what, 'Restore them, or remove them and their images.', tuple(broken))
+    if colored := {path: ' x '.join(map(str, look.shape)) for path, look in labels if len(look.shape) not in (0, 2)}:
+        examples = few((f'{path} ({shape})' for path, shape in colored.items()), 3)
         yield Finding(
             'error',
             where,
-            f'{len(colored)} of {among} do not have one channel, but colors or transparency: {few(colored, 3)}',
+            f'{len(colored)} of {among} do not have one channel, but colors or transparency: {examples}',
             'Write the number of the class into each pixel of a PNG with one channel'
-            + (
-                ", or let imdecode_backend='pillow' of LoadAnnotations read palettes."
-                if rules.backend == 'cv2'
-                else '.'
-            ),
+            + (", or set imdecode_backend='pillow' in LoadAnnotations." if rules.backend == 'cv2' else '.'),
+            tuple(colored),
         )
     values = frozenset().union(*(look.values for _, look in labels))
     if unknown := values - rules.known:
-        files = [path for path, look in labels if look.values & unknown]
+        files = tuple(path for path, look in labels if look.values & unknown)
         yield Finding(
             'error',
             where,
@@ -132,6 +129,7 @@ def judge_labels(
             f'and reduce_zero_label={rules.reduce} they may hold 0 to {rules.number + rules.reduce - 1}, and '
             f'{few(sorted(rules.ignored))} for none: {few(files, 3)}',
             _way_out(values, rules, files[0]),
+            files,
         )
     elif rules.reduce and values >= set(range(rules.number)) and rules.number not in values:
         yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -29,8 +29,8 @@ class Sample:
         number = min(len(items), SAMPLE)
         return [items[index * len(items) // number] for index in range(number)]
 
-    def look(self, function: Callable[[Item], Look], items: Sequence[Item], title: str) -> list[Look]:
-        """`function` of each item."""
+    def look(self, function: Callable[[Item], Look], items: Sequence[Item], where: str) -> list[Look]:
+        """`function` of each item, of the data set at a place in the config."""
         with ThreadPoolExecutor(8) as pool:  # decoding and waiting for storage let other threads run
             return list(pool.map(function, items))
 
@@ -44,24 +44,29 @@ class Everything(Sample):
 
     Args:
         workers: Processes; None for one on each core.
+
+    Attributes:
+        read: {the data set's place in the config: how many images were read}.
     """
 
     whole = True
 
     def __init__(self, workers: int | None = None):
         self.workers = workers or len(os.sched_getaffinity(0))
+        self.read: dict[str, int] = {}
 
     def pick(self, items: Sequence[Item]) -> list[Item]:
         return list(items)
 
-    def look(self, function: Callable[[Item], Look], items: Sequence[Item], title: str) -> list[Look]:
-        pool: Executor = ProcessPoolExecutor(self.workers, initializer=_begin)
+    def look(self, function: Callable[[Item], Look], items: Sequence[Item], where: str) -> list[Look]:
+        self.read[where] = len(items)
+        pool = ProcessPoolExecutor(self.workers, initializer=_begin)
         try:
             looks = pool.map(function, items, chunksize=16)
-            return list(track(looks, title, total=len(items), console=Console(stderr=True)))
+            return list(track(looks, where, total=len(items), console=Console(stderr=True)))
         except BrokenProcessPool as error:
             raise UserError(
-                f'{title}: a process that reads was killed. Was there too little memory? Give fewer --workers.'
+                f'{where}: a process that reads was killed. Was there too little memory? Give fewer --workers.'
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -7,9 +7,9 @@ import gc
 import json
 import mmap
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -117,36 +117,45 @@ def _columns(path: str, content: Any) -> CocoFile:
     names = [image['file_name'] for image in images], [category['name'] for category in categories]
     if not all(names) or set(map(type, chain(*names))) != {str}:
         raise TypeError
-    ids = [[item.get('id') for item in items] for items in (images, categories, annotations)]
-    references = {key: [item.get(key) for item in annotations] for key in ('image_id', 'category_id')}
-    masks = [item.get('segmentation') for item in annotations]
+    image_ids, category_ids, ids = (_column(items, 'id') for items in (images, categories, annotations))
+    references = {key: _column(annotations, key) for key in ('image_id', 'category_id')}
+    masks = _column(annotations, 'segmentation')
     kinds = np.fromiter(map(_mask, masks), np.uint8, len(masks))
+    crowd = [-1 if value is None else bool(value) for value in _column(annotations, 'iscrowd')]
     return CocoFile(
         path=path,
-        image_ids=ids[0],
+        image_ids=image_ids,
         images=names[0],
-        sizes=np.stack([_numbers([image.get(key) for image in images]) for key in ('width', 'height')], axis=1),
-        category_ids=ids[1],
+        sizes=np.stack([_numbers(_column(images, key)) for key in ('width', 'height')], axis=1),
+        category_ids=category_ids,
         categories=names[1],
-        ids=ids[2],
+        ids=ids,
         references=references,
-        image=_indices(references['image_id'], ids[0]),
-        category=_indices(references['category_id'], ids[1]),
-        boxes=_boxes([item.get('bbox') for item in annotations]),
-        areas=_numbers([item.get('area') for item in annotations]),
-        crowd=np.fromiter(map(_truth, (item.get('iscrowd') for item in annotations)), np.int8, len(annotations)),
-        ignored=np.fromiter((bool(item.get('ignore')) for item in annotations), bool, len(annotations)),
+        image=_indices(references['image_id'], image_ids),
+        category=_indices(references['category_id'], category_ids),
+        boxes=_boxes(_column(annotations, 'bbox')),
+        areas=_numbers(_column(annotations, 'area')),
+        crowd=np.array(crowd, np.int8),
+        ignored=np.fromiter(map(bool, _column(annotations, 'ignore')), bool, len(annotations)),
         masks=kinds,
         mask_sizes={index: masks[index]['size'] for index in np.flatnonzero(kinds == RUN_LENGTHS).tolist()},
     )
 
 
+def _column(items: list[dict], key: str) -> list:
+    """A value of each item, None where it has none."""
+    try:
+        return list(map(itemgetter(key), items))
+    except KeyError:
+        return [item.get(key) for item in items]
+
+
 def _indices(references: list, ids: list) -> np.ndarray:
     position = {one: index for index, one in enumerate(ids) if one is not None}
-    return np.fromiter((position.get(one, -1) for one in references), np.int32, len(references))
+    return np.fromiter(map(position.get, references, repeat(-1)), np.int32, len(references))
 
 
-def _numbers(values: Sequence) -> np.ndarray:
+def _numbers(values: list) -> np.ndarray:
     if not set(map(type, values)) <= {int, float}:
         values = [value if type(value) in (int, float) else np.nan for value in values]
     return np.array(values, float)
@@ -154,21 +163,23 @@ def _numbers(values: Sequence) -> np.ndarray:
 
 def _boxes(boxes: list) -> np.ndarray:
     if not set(map(type, boxes)) <= {list} or not set(map(len, boxes)) <= {4}:
-        boxes = [box if type(box) is list and len(box) == 4 else [None] * 4 for box in boxes]
-    return _numbers(list(chain.from_iterable(boxes))).reshape(-1, 4)
-
-
-def _truth(value: object) -> int:
-    return -1 if value is None else bool(value)
+        boxes = [box if type(box) is list and len(box) == 4 else [np.nan] * 4 for box in boxes]
+    if not set(map(type, chain.from_iterable(boxes))) <= {int, float}:
+        boxes = [box if set(map(type, box)) <= {int, float} else [np.nan] * 4 for box in boxes]
+    return np.fromiter(chain.from_iterable(boxes), float, 4 * len(boxes)).reshape(-1, 4)
 
 
 def _mask(segmentation: Any) -> int:
     if not segmentation:
         return NO_MASK
     if type(segmentation) is list:
-        if any(type(polygon) is not list for polygon in segmentation):
-            return FLAT
-        return POLYGONS if any(len(one) >= 6 and len(one) % 2 == 0 for one in segmentation) else NO_POLYGON
+        kind = NO_POLYGON
+        for polygon in segmentation:
+            if type(polygon) is not list:
+                return FLAT
+            if len(polygon) >= 6 and not len(polygon) % 2:
+                kind = POLYGONS
+        return kind
     if type(segmentation) is dict and segmentation.get('size') and type(segmentation.get('counts')) in (list, str):
         return RUN_LENGTHS
     return STRANGE

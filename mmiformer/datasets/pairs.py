@@ -79,10 +79,9 @@ def find_pairs(
     if names and not os.path.isdir(names):
         return Pairs(_listed(names, found, image, label, place), image, label, [], {})
     labels = found.get('label', found['image'])
+    known = (image_suffix, label_suffix) if label and label[0].startswith(image[0]) else image_suffix
     others = [
-        os.path.splitext(file)
-        for file in files['image']
-        if file.lower().endswith(IMAGES) and not file.endswith((image_suffix, label_suffix))
+        os.path.splitext(file) for file in files['image'] if file.lower().endswith(IMAGES) and not file.endswith(known)
     ]
     pairs = Pairs(
         sorted(found['image']), image, label, sorted(labels - found['image']), dict(Counter(end for _, end in others))
