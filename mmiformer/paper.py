@@ -56,6 +56,49 @@ class Dense(NamedTuple):
     pretrain_epochs: int | None = None
 
 
+class Ablation(NamedTuple):
+    """A row of a table of ablations: a network on ImageNet-1K, 224 x 224, 300 epochs.
+
+    Attributes:
+        latency: Milliseconds on an iPhone 13.
+        top1: Top-1 accuracy, in percent; None where there is none.
+        params: Parameters, in millions.
+        gmacs: Multiply-accumulates of one image, in 10^9; Tables 7 and 14 print them in 10^6.
+    """
+
+    latency: float
+    top1: float | None = None
+    params: float | None = None
+    gmacs: float | None = None
+
+
+# Table 1: multi-head against single-head attention.
+TABLE_1 = {
+    'MHA Baseline': Ablation(1.40, 79.9),
+    'SHA Baseline': Ablation(1.12, 79.8),
+}
+
+# Table 2: the side of the depthwise convolutions' kernels.
+TABLE_2 = {
+    '3 x 3': Ablation(1.00),
+    '7 x 7': Ablation(1.01),
+}
+
+# Figure 2: from ConvNeXt to iFormer-M, each step on the one before; the figures are those that section 3 names.
+FIGURE_2 = {
+    'ConvNeXt': Ablation(1.07, 74.9),
+    'Early Convolutions': Ablation(1.17, 76.7),  # "a neglectable increase in latency of 0.1 ms"
+    'Normalization': Ablation(0.77, 77.1),
+    'Going Deeper': Ablation(1.05, 78.8),
+    'Stage Ratio': Ablation(1.01, 79.1),
+    'Kernel Size': Ablation(1.01, 79.4),  # "no impact on inference latency", "by 0.3%"
+    'MHA': Ablation(1.40, 79.9),
+    'SHA': Ablation(1.12, 79.8),
+    'SHMA': Ablation(1.15, 80.4),
+    'Reducing Width': Ablation(1.10, 80.2),
+    'Positional Embedding': Ablation(1.10, 80.4),
+}
+
 # Table 3: classification on ImageNet-1K. †: trained with strategies such as reparameterization and distillation.
 TABLE_3 = {
     'MobileNetV2 1.0x': Classifier(3.4, 0.30, 0.73, 224, 500, 72.0),
@@ -131,12 +174,47 @@ TABLE_5 = {
     'iFormer-L': Dense(14.7, 6.60, 42.2, 64.2, 46.0, 39.1, 61.4, 41.9, 44.5),
 }
 
+# Table 6: activation and norm in SHMA.
+TABLE_6 = {
+    'SiLU + Post-BN': Ablation(1.10, None, 8.9, 1.60),  # "Diverged"
+    'SiLU + Pre-LN': Ablation(1.17, 80.3, 8.9, 1.64),
+    'Sigmoid + Post-BN': Ablation(1.10, 80.4, 8.9, 1.60),
+}
+
+# Table 7: how many conv blocks of stage 3 are replaced by attention, and how.
+TABLE_7 = {
+    'Baseline': Ablation(1.0, 79.4, 9.4, 1.760),
+    '22% as SHA': Ablation(1.02, 79.5, 9.1, 1.724),
+    '22% as SHMA': Ablation(1.04, 79.6, 9.2, 1.739),
+    '50% as SHA': Ablation(1.04, 79.5, 8.8, 1.689),
+    '50% as SHMA': Ablation(1.07, 79.8, 8.9, 1.712),
+    '78% as SHA': Ablation(1.12, 79.3, 8.3, 1.635),
+    '78% as SHMA': Ablation(1.17, 79.6, 8.5, 1.685),
+    '100% as SHA': Ablation(1.17, 78.1, 7.9, 1.599),
+    '100% as SHMA': Ablation(1.25, 79.0, 8.3, 1.665),
+    '100% as SHMA and 100% in Stage 4': Ablation(1.15, 80.4, 10.0, 1.792),
+}
+
 # Table 8: the larger variant on ImageNet-1K.
 TABLE_8 = {
     'ConvNeXt-Base': Classifier(89, 15.4, None, None, None, 83.8),
     'TransNeXt-Base': Classifier(90, 18.4, None, None, None, 84.8),
     'iFormer-H': Classifier(99, 15.5, None, None, None, 84.8),
     'MaxViT-Base': Classifier(120, 24.0, None, None, None, 84.9),
+}
+
+# Table 10: ways to reduce the latency.
+TABLE_10 = {
+    'Baseline': Ablation(1.15, 80.4, 10.0, 1.79),
+    'Number of Blocks': Ablation(1.07, 79.7, 8.4, 1.70),
+    'FFN Width': Ablation(1.07, 79.8, 8.6, 1.62),
+    'Attn. Head and FFN Width': Ablation(1.10, 80.2, 8.9, 1.64),
+}
+
+# Table 11: depthwise convolutions in all FFNs.
+TABLE_11 = {
+    'with': Ablation(1.43, 80.5, 9.6, 1.83),
+    'w/o.': Ablation(1.10, 80.4, 8.9, 1.60),
 }
 
 # Table 12: ImageNet-1K with distillation, 450 epochs.
@@ -160,6 +238,14 @@ TABLE_13 = {
     'iFormer-L': Dense(14.7, 6.60, 42.2, 64.2, 46.0, 39.1, 61.4, 41.9, 44.5, 300),
     'EfficientFormerV2-L': Dense(26.1, 12.5, 44.7, 66.3, 48.8, 40.4, 63.5, 43.2, 45.2, 450),
     'iFormer-L2': Dense(24.5, 9.06, 44.6, 66.7, 49.1, 41.1, 64.0, 44.1, 46.2, 450),
+}
+
+# Table 14: from the single-head baseline to SHViT.
+TABLE_14 = {
+    'SHA Baseline without Modulation': Ablation(1.12, 79.4, 9.9, 1.758),
+    '+ split': Ablation(1.18, None, 9.9, 1.758),
+    '+ attention on 1/4 channels': Ablation(1.02, None, 8.3, 1.547),
+    '+ concat': Ablation(1.11, 79.5, 8.7, 1.579),
 }
 
 # Table 17: latency of iFormer-M in ms, {(attention, resolution): latency}.

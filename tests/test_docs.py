@@ -51,7 +51,7 @@ def test_readme_lists_every_page():
     assert set(re.findall(r'\((docs/\w+\.md)\)', README)) == {page.relative_to(ROOT).as_posix() for page in PAGES[1:]}
 
 
-@pytest.mark.parametrize('name', ['README.md', 'docs/predict.md', 'docs/weights.md'])
+@pytest.mark.parametrize('name', ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/weights.md'])
 def test_python_blocks(name, tmp_path, monkeypatch):
     """They run. Those of docs/custom_*.md are run by tests/configs/test_custom_config.py, and no other page has any."""
     monkeypatch.chdir(tmp_path)
@@ -81,7 +81,15 @@ def test_python_blocks(name, tmp_path, monkeypatch):
 
 def test_pages_with_python_blocks():
     names = {page.name for page in PAGES if any(block.language == 'python' for block in split(page.read_text())[1])}
-    assert names == {'README.md', 'predict.md', 'weights.md', 'custom_config.md', 'custom_data.md', 'performance.md'}
+    assert names == {
+        'README.md',
+        'ablation.md',
+        'predict.md',
+        'weights.md',
+        'custom_config.md',
+        'custom_data.md',
+        'performance.md',
+    }
 
 
 # ---- figures and versions

@@ -1,5 +1,6 @@
 """The networks. Importing this package registers them."""
 
+from . import ablation
 from .arch import ARCHS, Arch
 from .classifier import IFormerClassifier
 from .efficientformer import EfficientFormer, EfficientFormerV2
@@ -17,5 +18,6 @@ __all__ = [
     'IFormer',
     'IFormerClassifier',
     'TimmBackbone',
+    'ablation',
     'export_form',
 ]
