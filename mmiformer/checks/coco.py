@@ -125,7 +125,7 @@ class _Judge:
         if unsized := np.isnan(coco.sizes).any(1).sum():
             yield self.finding(
                 'error',
-                f'{unsized} of {len(coco.images)} images have no `width` and `height`',
+                f'{unsized} of {len(coco.images)} images have no `width` and `height` in numbers',
                 'Write the size of the image file there, in pixels.',
             )
         if (chosen := self.parsed & np.isnan(coco.boxes).any(1)).any():
@@ -137,7 +137,7 @@ class _Judge:
         if (chosen := self.parsed & np.isnan(coco.areas)).any():
             yield self.finding(
                 'error',
-                f'{self.some(chosen)} have no `area`',
+                f'{self.some(chosen)} have no `area` in numbers',
                 'Write the area of the mask there, or width x height of the box if there is no mask.',
             )
         if self.use.evaluation and (chosen := self.ours & (coco.crowd < 0)).any():

@@ -114,10 +114,11 @@ def _check_detection(
             f'A {data.kind} needs ann_file and data_prefix=dict(img=...), got '
             f'ann_file={data.get("ann_file")!r}, data_prefix={dict(data.get("data_prefix") or {})!r}.'
         )
-    filters = not data.get('test_mode', False)
+    filters, rules = not data.get('test_mode', False), data.get('filter_cfg') or {}
     images_are_there = True
     try:
-        coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=filters, place=place)
+        needed = filters and rules.get('filter_empty_gt', True)  # unlabeled images are listed without annotations
+        coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=needed, place=place)
     except UserError as error:
         yield _wrong(where, error)
         if not _is_readable(data.annotations):
@@ -139,7 +140,7 @@ def _check_detection(
         masks=masks or any(map(_has_masks, own)),
         polygons=masks and any(load.get('with_mask') and not load.get('poly2mask', True) for load in loads),
         classes=classes,
-        filter=data.get('filter_cfg'),
+        filter=rules,
     )
     yield from check_coco_file(coco, use)
     for metric in metrics:

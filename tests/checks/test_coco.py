@@ -101,6 +101,7 @@ WRONG = {
     'three numbers': (one(bbox=[1, 2, 3]), BOTH, '1 of 9 annotations .* have no `bbox` of four numbers'),
     'words': (one(bbox=['1', '2', '3', '4']), BOTH, '1 of 9 annotations .* have no `bbox` of four numbers'),
     'NaN': (one(bbox=[float('nan'), 2, 3, 4]), BOTH, '1 of 9 annotations .* have no `bbox` of four numbers'),
+    'text as size': (lambda c: c['images'][1].update(width='80'), BOTH, '1 of 3 images have no `width` and `height`'),
     'no area': (each('area', None), BOTH, '9 of 9 annotations .* have no `area`'),
     'no iscrowd': (each('iscrowd', None), [EVALUATION], '9 of 9 annotations .* have no `iscrowd`'),
     'names as ids': (each('id', lambda one: f'a{one}'), [EVALUATION], 'are strings, which pycocotools cannot count'),

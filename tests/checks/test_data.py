@@ -212,6 +212,7 @@ def test_training_needs_annotations(tmp_path):
     write(tmp_path / config.ann_file, json.dumps(content))
     assert 'has no annotations, only 6 images' in message(config)
     check(dict(config, test_mode=True))
+    check(dict(config, filter_cfg=dict(filter_empty_gt=False)))  # unlabeled images, for semi-supervised training
 
 
 @pytest.mark.parametrize('missing', ['ann_file', 'data_prefix'])

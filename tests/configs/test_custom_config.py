@@ -142,7 +142,7 @@ def test_message_for_classes_that_do_not_match(here):
     (message,) = re.findall(r'^```text\n(.*?)\n```', PAGE, re.DOTALL | re.MULTILINE)
     dataset = Config.fromfile('pets.py').train_dataloader.dataset
     dataset.metainfo.classes = ('cat', 'dogs')
-    (error,) = check_dataset(dataset)
+    (error,) = errors(check_dataset(dataset))
     assert f'{error.what}\n{error.fix}'.replace(str(here), '/home/me') == message
 
 
