@@ -13,13 +13,9 @@ import torch
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mmiformer import checkpoint
 from mmiformer.datasets.imagenet import ImageFolder
 from mmiformer.engine.cli import add_trust, command
-from mmiformer.errors import UserError
-from mmiformer.models.classifier import IFormerClassifier
-from mmiformer.models.layouts import convert, find_arch
-from mmiformer.models.loading import state_dict_of
+from mmiformer.models.classifier import IFormerClassifier, load_classifier
 from mmiformer.published import PUBLISHED
 
 
@@ -33,19 +29,6 @@ def parse_args() -> Namespace:
     parser.add_argument('--out', metavar='FILE', type=Path, help='write the figures as JSON')
     add_trust(parser)
     return parser.parse_args()
-
-
-def load_classifier(source: str, trust: bool) -> IFormerClassifier:
-    """The network that a weight file is of, with its weights."""
-    state_dict = convert(state_dict_of(checkpoint.load(source, trust=trust)), 'mmiformer')
-    if 'head.fc.weight' not in state_dict:
-        raise UserError(f'{source} holds no classifier, only {len(state_dict)} tensors without a head')
-    backbone = {key.removeprefix('backbone.'): tensor for key, tensor in state_dict.items()}
-    classifier = IFormerClassifier(
-        find_arch(backbone), len(state_dict['head.fc.weight']), distillation='head_dist.fc.weight' in state_dict
-    )
-    classifier.load_state_dict(state_dict)
-    return classifier.eval()
 
 
 @torch.no_grad()

@@ -5,10 +5,13 @@ python tools/test.py configs/sem_fpn/iformer_m_40k.py work_dirs/iformer_m_40k/it
 """
 
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from torch import nn
 
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
@@ -21,6 +24,8 @@ from mmiformer.engine.runs import read_checkpoint, set_work_dir
 from mmiformer.errors import UserError
 from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_labels, dump_results, figures_by_class, keep_classes
 from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
+from mmiformer.export import RUNTIMES, find_runtime
+from mmiformer.export.replace import replace
 
 
 def parse_args() -> Namespace:
@@ -35,7 +40,33 @@ def parse_args() -> Namespace:
     parser.add_argument('--per-class', action='store_true', help='segmentation: also the figures by class')
     add_deploy(parser)
     add_compile(parser)
+    parser.add_argument(
+        '--runtime',
+        choices=[name for name in RUNTIMES if name != 'coreml'],
+        help="let this runtime compute a detector's backbone, or a whole segmentor, as tools/export.py writes it",
+    )
+    parser.add_argument('--precision', choices=('fp32', 'fp16', 'bf16', 'int8'), help="the runtime's (default: fp32)")
+    parser.add_argument('--calibrate', metavar='DIR', type=Path, help='a folder of images, for int8')
     return parser.parse_args()
+
+
+def other_runtime(args: Namespace) -> Callable[[nn.Module], None] | None:
+    """What puts the runtime's network in the place of torch's.
+
+    Raises:
+        UserError: Options do not go together, or a package is missing.
+    """
+    if not args.runtime:
+        if args.precision or args.calibrate:
+            raise UserError('--precision and --calibrate are for --runtime')
+        return None
+    if args.deploy or args.compile:
+        raise UserError("--deploy and --compile are forms of torch's; leave them out with --runtime")
+    runtime = find_runtime(args.runtime)
+    precision = runtime.require('backbone', args.precision)
+    if precision == 'int8' and not args.calibrate:
+        raise UserError('--precision int8 takes the ranges of its values from images: add --calibrate DIR')
+    return partial(replace, runtime=runtime, precision=precision, images=args.calibrate)
 
 
 def prepare(args: Namespace) -> tuple[Config, dict]:
@@ -86,8 +117,9 @@ def main() -> None:
     args = parse_args()
     keep_notes()
     dtype = deploy_dtype(args)
+    replaced = other_runtime(args)
     cfg, tested = prepare(args)
-    runner = WholeRunner(cfg, tested, args.deploy, dtype, args.compile)
+    runner = WholeRunner(cfg, tested, args.deploy, dtype, args.compile, replaced)
     if args.dump:
         dump_labels(runner, args.dump)
     metrics = runner.test()

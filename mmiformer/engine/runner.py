@@ -107,6 +107,7 @@ class WholeRunner(Runner):
         deploy: Whether the backbone takes its deploy form when the checkpoint has been loaded.
         dtype: What the deploy form computes in; None for the data type of the weights.
         compile: Whether torch is to compile the backbone.
+        replace: Called with the model when the checkpoint has been loaded, to put other parts in.
 
     Raises:
         UserError: Something that the config names cannot be built.
@@ -119,9 +120,11 @@ class WholeRunner(Runner):
         deploy: bool = False,
         dtype: torch.dtype | None = None,
         compile: bool = False,
+        replace: Callable[[nn.Module], None] | None = None,
     ):
         self._checkpoint, self._deploy, self._dtype, self._compile = checkpoint, deploy, dtype, compile
         self._signals = StopSignals()
+        self._replace = replace
         cfg = copy.deepcopy(cfg)
         super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
         if not deploy:
@@ -164,13 +167,16 @@ class WholeRunner(Runner):
             self._loaded_meta = checkpoint.get('meta', {})
             return checkpoint
         self._loaded_meta = self._checkpoint.get('meta', {})
-        if self._deploy:  # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages
+        # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages.
+        if self._deploy or self._replace:
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
         self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_whole(model, self._checkpoint['state_dict'], filename)
         if self._deploy:
             speed_up(model, True, self._dtype, self._compile)
+        if self._replace:
+            self._replace(model)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}: all keys match.')
         return self._checkpoint

@@ -5,10 +5,13 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .. import checkpoint
+from ..errors import UserError
 from ..registry import MODELS
 from . import loading
 from .arch import get_arch
 from .iformer import IFormer
+from .layouts import convert, find_arch
 
 
 class Head(nn.Module):
@@ -98,3 +101,25 @@ class IFormerClassifier(BaseModule):
             return logits
         taught = self.head_dist(features)
         return (logits, taught) if self.training else (logits + taught) / 2
+
+
+def load_classifier(source: str, trust: bool = False) -> IFormerClassifier:
+    """The classifier that a weight file is of, with its weights, in evaluation mode.
+
+    Args:
+        source: A path, a URL, or the name of a published file, in any layout.
+        trust: As in `mmiformer.checkpoint.load`.
+
+    Raises:
+        MissingFile: The file cannot be had.
+        UserError: It holds no classifier.
+    """
+    state_dict = convert(loading.state_dict_of(checkpoint.load(source, trust=trust)), 'mmiformer')
+    if 'head.fc.weight' not in state_dict:
+        raise UserError(f'{source} holds no classifier, only {len(state_dict)} tensors without a head')
+    backbone = loading.under(state_dict, 'backbone.')
+    classifier = IFormerClassifier(
+        find_arch(backbone), len(state_dict['head.fc.weight']), distillation='head_dist.fc.weight' in state_dict
+    )
+    classifier.load_state_dict(state_dict)
+    return classifier.eval()

@@ -8,8 +8,10 @@ dimensions, no output is a view, and no operator only makes a copy.
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import CPE, FFN, SHMA, ConvBlock, ConvBN
@@ -33,12 +35,18 @@ class Bottleneck(nn.Module):
 
 
 class Attention(nn.Module):
-    """Single-head modulation attention on flat maps."""
+    """Single-head modulation attention on flat maps.
 
-    def __init__(self, block: SHMA):
+    Args:
+        block: The attention of the backbone.
+        fused: Whether torch's fused operator stands for its two products, with the scale that is its default.
+    """
+
+    def __init__(self, block: SHMA, fused: bool = False):
         super().__init__()
-        self.modulation = block.modulation
-        self.q, self.k, self.v_gate = flat(fold_query(block)), flat(fold(block.k)), flat(fold(block.v_gate))
+        self.modulation, self.fused = block.modulation, fused
+        self.q, self.k = flat(fold(block.q) if fused else fold_query(block)), flat(fold(block.k))
+        self.v_gate = flat(fold(block.v_gate))
         self.project = flat(fold(block.project, block.gamma))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,8 +58,12 @@ class Attention(nn.Module):
         else:
             v, gate = v_gate.chunk(2, dim=1)
             gate = gate.sigmoid()
-        attention = torch.bmm(k.transpose(1, 2), q).softmax(dim=1)  # (B, keys, queries)
-        context = torch.bmm(v, attention)  # (B, C, HW)
+        if self.fused:
+            rows = (part.transpose(1, 2) for part in (q, k, v))  # (B, HW, D) twice, (B, HW, C)
+            context = F.scaled_dot_product_attention(*rows).transpose(1, 2)  # (B, C, HW)
+        else:
+            attention = torch.bmm(k.transpose(1, 2), q).softmax(dim=1)  # (B, keys, queries)
+            context = torch.bmm(v, attention)  # (B, C, HW)
         if self.modulation == 'context':
             context = context.sigmoid()
         return x + self.project(gate * context).reshape(x.shape)  # (B, C, HW) -> (B, C, H, W)
@@ -71,12 +83,14 @@ class ExportStage(nn.Module):
         stage: A stage of the backbone.
         num_chunks: As in :func:`~mmiformer.models.windows.partition`.
         by_slices: As in :func:`~mmiformer.models.windows.partition`.
+        fused_attention: As in :func:`export_form`.
     """
 
-    def __init__(self, stage: nn.Module, num_chunks: int, by_slices: bool):
+    def __init__(self, stage: nn.Module, num_chunks: int, by_slices: bool, fused_attention: bool):
         super().__init__()
         downsample = fold(stage.downsample) if isinstance(stage.downsample, ConvBN) else nn.Identity()
-        blocks = [_EXPORTED[type(block)](block) for block in stage.blocks]
+        make = {**_EXPORTED, SHMA: partial(Attention, fused=fused_attention)}
+        blocks = [make[type(block)](block) for block in stage.blocks]
         start, stop = stage.span
         self.before = nn.Sequential(downsample, *blocks[:start])
         self.windowed = nn.Sequential(*blocks[start:stop])
@@ -101,19 +115,22 @@ class ExportForm(nn.Module):
         backbone: An `IFormer` in evaluation mode.
         num_chunks: As in :func:`~mmiformer.models.windows.partition`.
         by_slices: As in :func:`~mmiformer.models.windows.partition`.
+        fused_attention: As in :func:`export_form`.
 
     Attributes:
         out_indices, feature_info: As in `IFormer`.
     """
 
-    def __init__(self, backbone: nn.Module, num_chunks: int, by_slices: bool):
+    def __init__(self, backbone: nn.Module, num_chunks: int, by_slices: bool, fused_attention: bool):
         super().__init__()
         self.out_indices, self.feature_info = backbone.out_indices, backbone.feature_info
         first, second, last = backbone.stem
         self.stem = nn.Sequential(
             *(fold(first), copy.deepcopy(first.act), fold(second), copy.deepcopy(second.act), fold(last))
         )
-        self.stages = nn.ModuleList(ExportStage(stage, num_chunks, by_slices) for stage in backbone.stages)
+        self.stages = nn.ModuleList(
+            ExportStage(stage, num_chunks, by_slices, fused_attention) for stage in backbone.stages
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the backbone's feature maps."""
@@ -126,17 +143,36 @@ class ExportForm(nn.Module):
         return tuple(outputs)
 
 
-_EXPORTED = {ConvBlock: Bottleneck, FFN: Bottleneck, CPE: fold_cpe, SHMA: Attention}
+_EXPORTED = {ConvBlock: Bottleneck, FFN: Bottleneck, CPE: fold_cpe}
 
 
 @torch.no_grad()
-def export_form(backbone: nn.Module, num_chunks: int | None = None, by_slices: bool = False) -> ExportForm:
+def fold_heads(classifier: nn.Module) -> nn.Linear:
+    """The linear layer that does what a classifier's head does, or the mean of its two heads."""
+    heads = [classifier.head, *([classifier.head_dist] if classifier.distillation else [])]
+    weights, biases = [], []
+    for head in heads:
+        scale = head.norm.weight / (head.norm.running_var + head.norm.eps).sqrt()
+        weights.append(head.fc.weight * scale)
+        biases.append(head.fc.bias + head.fc.weight @ (head.norm.bias - head.norm.running_mean * scale))
+    weight = sum(weights) / len(heads)
+    linear = nn.Linear(*weight.shape[::-1])
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    linear.bias = nn.Parameter(sum(biases) / len(heads), requires_grad=False)
+    return linear
+
+
+@torch.no_grad()
+def export_form(
+    backbone: nn.Module, num_chunks: int | None = None, by_slices: bool = False, fused_attention: bool = False
+) -> ExportForm:
     """The export form of a trained backbone, which is left as it is.
 
     Args:
         backbone: An `IFormer` that is not in its deploy form.
         num_chunks: Channel chunks in which windows are cut and joined; None for the backbone's `num_chunks`.
         by_slices: Whether windows are slices of the map, in a graph of a fixed size with no reshape for them.
+        fused_attention: Whether attention is one operator, where the runtime has it, at the price of transposes.
 
     Raises:
         ValueError: The backbone is in its deploy form, or has a layer that cannot be folded.
@@ -144,4 +180,5 @@ def export_form(backbone: nn.Module, num_chunks: int | None = None, by_slices: b
     if backbone.deploy:
         raise ValueError('an IFormer in its deploy form has no export form: take the network before switch_to_deploy()')
     check(backbone)
-    return ExportForm(backbone, backbone.num_chunks if num_chunks is None else num_chunks, by_slices).eval()
+    num_chunks = backbone.num_chunks if num_chunks is None else num_chunks
+    return ExportForm(backbone, num_chunks, by_slices, fused_attention).eval()

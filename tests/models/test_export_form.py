@@ -10,7 +10,14 @@ from mmiformer.models import IFormer, export_form
 
 from ..helpers import SHALLOW, TINY, randomize, relative_error
 
-OPTIONS = [dict(), dict(num_chunks=1), dict(num_chunks=5), dict(by_slices=True), dict(num_chunks=1, by_slices=True)]
+OPTIONS = [
+    dict(),
+    dict(num_chunks=1),
+    dict(num_chunks=5),
+    dict(by_slices=True),
+    dict(num_chunks=1, by_slices=True),
+    dict(fused_attention=True),
+]
 
 
 def network(arch=TINY, **options) -> IFormer:

@@ -1,0 +1,157 @@
+"""What is exported: a backbone, a classifier, a segmentor or a detector as one function from an image to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models import IFormer, IFormerClassifier, export_form
+from ..models.export_form import fold_heads
+
+# ImageNet's mean and standard deviation of R, G and B, on a scale of 0 to 255, with which all networks were trained.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a runtime converts.
+
+    Attributes:
+        module: Maps images (B, 3, H, W) to a tuple of tensors.
+        outputs: Their names.
+        about: What the file says of itself, {key: text}.
+        image: Whether the input is an RGB image from 0 to 255 instead of a normalized one.
+    """
+
+    module: nn.Module
+    outputs: tuple[str, ...]
+    about: dict[str, str] = field(default_factory=dict)
+    image: bool = False
+
+
+class Normalized(nn.Module):
+    """A network behind the normalization of its images.
+
+    Args:
+        network: Maps normalized images to a tuple of tensors.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer('std', torch.tensor(STD).view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map RGB images (B, 3, H, W) from 0 to 255 to what the network returns."""
+        return self.network((image - self.mean) / self.std)
+
+
+class Classifier(nn.Module):
+    """A classifier on an export form, its head or the mean of both as one linear layer."""
+
+    def __init__(self, classifier: IFormerClassifier, **form: object):
+        super().__init__()
+        self.form, self.head = export_form(classifier.backbone, **form), fold_heads(classifier)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Map images (B, 3, H, W) to logits (B, classes)."""
+        return (self.head(self.form(x)[-1].mean((2, 3))),)
+
+
+class Logits(nn.Module):
+    """A segmentor of mmseg up to the logits of its head."""
+
+    def __init__(self, segmentor: nn.Module, **form: object):
+        super().__init__()
+        self.form, self.head = export_form(segmentor.backbone, **form), segmentor.decode_head
+        self.neck = segmentor.neck if segmentor.with_neck else nn.Identity()
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Map images (B, 3, H, W) to logits (B, classes, H / 4, W / 4) of Semantic FPN."""
+        return (self.head(self.neck(self.form(x))),)
+
+
+class LabelMap(nn.Module):
+    """A segmentor whose logits are resized to the image's size, and the best class taken."""
+
+    def __init__(self, segmentor: nn.Module, **form: object):
+        super().__init__()
+        self.logits, self.align_corners = Logits(segmentor, **form), segmentor.align_corners
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Map images (B, 3, H, W) to labels (B, H, W)."""
+        logits = F.interpolate(self.logits(x)[0], x.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        return (logits.argmax(1),)
+
+
+class Detector(nn.Module):
+    """A two-stage detector of mmdet up to the maps that its proposals are chosen from.
+
+    Choosing proposals and cutting them out of the maps are operators of mmcv with as many results as an image has
+    objects; box and mask heads work on what they return.
+    """
+
+    def __init__(self, detector: nn.Module, **form: object):
+        super().__init__()
+        self.form, self.neck, self.rpn = export_form(detector.backbone, **form), detector.neck, detector.rpn_head
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, 3, H, W) to the neck's maps, then scores, then box deltas, level by level."""
+        maps = self.neck(self.form(x))
+        scores, deltas = self.rpn(maps)
+        return (*maps, *scores, *deltas)
+
+
+def _backbone(model: nn.Module, **form: object) -> Network:
+    backbone = model if isinstance(model, IFormer) else model.backbone
+    return Network(export_form(backbone, **form), tuple(f'stage{index + 1}' for index in backbone.out_indices))
+
+
+def _classifier(model: nn.Module, **form: object) -> Network:
+    return Network(Classifier(model, **form), ('logits',))
+
+
+def _segmentor(model: nn.Module, **form: object) -> Network:
+    return Network(LabelMap(model, **form), ('labels',))
+
+
+def _detector(model: nn.Module, **form: object) -> Network:
+    levels = range(2, 2 + model.neck.num_outs)
+    names = tuple(f'{kind}{level}' for kind in ('p', 'scores', 'deltas') for level in levels)
+    return Network(Detector(model, **form), names)
+
+
+# {--what: how it is made, which class or part a model must have}.
+NETWORKS: dict[str, tuple[Callable[..., Network], Callable[[nn.Module], bool]]] = {
+    'backbone': (_backbone, lambda model: isinstance(getattr(model, 'backbone', model), IFormer)),
+    'classifier': (_classifier, lambda model: isinstance(model, IFormerClassifier)),
+    'segmentor': (_segmentor, lambda model: hasattr(model, 'decode_head')),
+    'detector': (_detector, lambda model: hasattr(model, 'rpn_head')),
+}
+
+
+@torch.no_grad()
+def network_of(model: nn.Module, what: str, image: bool = False, about: dict | None = None, **form: object) -> Network:
+    """The part of a trained model that is exported, in its export form; the model is left as it is.
+
+    Args:
+        model: An `IFormer`, an `IFormerClassifier`, or a segmentor or detector with an `IFormer`.
+        what: One of `NETWORKS`.
+        image: Whether it takes RGB images from 0 to 255. Otherwise it takes normalized ones.
+        about: What the file is to say of itself.
+        form: Options of :func:`~mmiformer.models.export_form`.
+
+    Raises:
+        UserError: The model is no such network.
+    """
+    make, fits = NETWORKS[what]
+    if not fits(model):
+        raise UserError(f'--what {what}: {type(model).__name__} is none, or its backbone is no IFormer')
+    network = make(model.eval(), **form)
+    return Network(network.module.eval(), network.outputs, dict(about or {}), image)

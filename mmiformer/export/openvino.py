@@ -1,0 +1,74 @@
+"""OpenVINO's files, by way of ONNX, in int8 by NNCF."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .networks import Network
+from .onnx import export_onnx
+from .runtime import Run, Runtime, check_calibration
+
+
+class OpenVino(Runtime):
+    """OpenVINO on the CPU; bf16 is how an fp32 file is run."""
+
+    name, suffix, modules = 'openvino', '.xml', ('onnx', 'onnxscript', 'openvino', 'nncf')
+    networks = ('backbone', 'classifier', 'segmentor', 'detector')
+    precisions = ('fp32', 'fp16', 'bf16', 'int8')
+    form = dict(num_chunks=1)
+
+    def convert(
+        self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
+    ) -> None:
+        import openvino
+
+        if precision == 'int8':
+            check_calibration(self.name, calibration)
+        graph = path.with_suffix('.onnx')
+        export_onnx(network, image, graph)
+        model = openvino.convert_model(graph)
+        graph.unlink()
+        if precision == 'int8':
+            model = quantize(model, calibration)
+        for key, value in network.about.items():
+            model.set_rt_info(value, ['mmiformer', key])
+        openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
+
+    def load(self, path: Path, precision: str) -> Run:
+        import openvino
+
+        core = openvino.Core()
+        if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+            raise UserError('openvino: this processor has no bfloat16 arithmetic, so --precision bf16 cannot run on it')
+        options = {
+            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'INFERENCE_PRECISION_HINT': 'bf16' if precision == 'bf16' else 'f32',
+            'PERFORMANCE_HINT': 'LATENCY',
+        }
+        model = core.compile_model(path, 'CPU', options)
+        # The runtime's own arrays are overwritten by the next image.
+        return lambda image: tuple(torch.tensor(map_) for map_ in model([image.contiguous().numpy()]).to_tuple())
+
+    def operators(self, path: Path) -> Counter:
+        import openvino
+
+        kinds = Counter(operator.get_type_name() for operator in openvino.Core().read_model(path).get_ops())
+        for kind in ('Constant', 'Parameter', 'Result'):
+            del kinds[kind]
+        return kinds
+
+
+def quantize(model: object, calibration: Sequence[Tensor]) -> object:
+    """The model in int8. NNCF's scheme for transformers spares what attention is sensitive to."""
+    import nncf
+
+    logging.getLogger('nncf').setLevel(logging.ERROR)
+    images = nncf.Dataset([image.numpy() for image in calibration])
+    return nncf.quantize(model, images, subset_size=len(calibration), model_type=nncf.ModelType.TRANSFORMER)

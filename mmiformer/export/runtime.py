@@ -1,0 +1,140 @@
+"""What all runtimes have in common, and the table of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .networks import Network
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
+# {--to: module of this package and class}; a module imports its runtime only when it is used.
+RUNTIMES = {
+    'coreml': ('coreml', 'CoreMl'),
+    'onnx': ('onnx', 'Onnx'),
+    'openvino': ('openvino', 'OpenVino'),
+    'executorch': ('executorch', 'ExecuTorch'),
+}
+
+
+class Runtime:
+    """A runtime: what it needs, how it converts, how it runs.
+
+    Attributes:
+        name: As in `--to`, and the extra of the package that installs it.
+        modules: What must be importable.
+        suffix: Of its files.
+        networks: What it can take, out of `NETWORKS`.
+        precisions: What it can compute in, the default first.
+        form: Options of :func:`~mmiformer.models.export_form` that suit it.
+    """
+
+    name: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+    suffix: ClassVar[str]
+    networks: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[str, ...]]
+    form: ClassVar[dict]
+
+    def require(self, what: str, precision: str | None) -> str:
+        """Check a combination of options and that the runtime is installed, and return the precision.
+
+        Raises:
+            UserError: There is no such combination, or a package is missing.
+        """
+        if what not in self.networks:
+            raise UserError(f'{self.name} has no --what {what}; it has {", ".join(self.networks)}')
+        precision = precision or self.precisions[0]
+        if precision not in self.precisions:
+            raise UserError(f'{self.name} has no --precision {precision}; it has {", ".join(self.precisions)}')
+        for module in self.modules:
+            try:
+                import_module(module)
+            except ImportError as error:
+                raise UserError(
+                    f'{self.name} needs {module}, which cannot be imported ({error}). Install it: '
+                    f"pip install -r requirements/{self.name}.txt, or pip install 'mmiformer[{self.name}]'"
+                ) from error
+        return precision
+
+    def convert(
+        self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
+    ) -> None:
+        """Write the runtime's file.
+
+        Args:
+            network: What is converted.
+            image: An image (B, 3, H, W) of the size that the file is for.
+            path: The file, ending in `suffix`.
+            precision: One of `precisions`.
+            calibration: Images of that size from which int8's ranges are taken.
+
+        Raises:
+            UserError: int8 needs images and there are none.
+        """
+        raise NotImplementedError
+
+    def load(self, path: Path, precision: str) -> Run:
+        """Open a file as a function from an image (B, 3, H, W) to tensors."""
+        raise NotImplementedError
+
+    def operators(self, path: Path) -> Counter:
+        """{type: how many} of the operators in a file, constants left out."""
+        raise NotImplementedError
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime of this name in `RUNTIMES`."""
+    module, kind = RUNTIMES[name]
+    return getattr(import_module(f'{__package__}.{module}'), kind)()
+
+
+def check_calibration(runtime: str, calibration: Sequence[Tensor]) -> None:
+    """Check that there are images to take int8's ranges from.
+
+    Raises:
+        UserError: There are none.
+    """
+    if not calibration:
+        raise UserError(
+            f'{runtime}: int8 takes the ranges of its values from images; name a folder of some by --images'
+        )
+
+
+@torch.no_grad()
+def write(
+    runtime: Runtime,
+    network: Network,
+    image: Tensor,
+    path: Path,
+    precision: str,
+    calibration: Sequence[Tensor] = (),
+) -> None:
+    """Convert a network; what belongs to the file, or folder, appears only when it is complete.
+
+    Args:
+        runtime: The runtime.
+        network: What is converted.
+        image: An image of the size that the file is for.
+        path: The file.
+        precision: One of the runtime's.
+        calibration: Images of that size, for int8.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
+        runtime.convert(network, image, Path(folder, path.name), precision, calibration)
+        for part in sorted(Path(folder).iterdir()):  # OpenVINO writes .bin and .xml, Core ML a folder
+            target = path.with_name(part.name)
+            if target.is_dir():
+                shutil.rmtree(target)
+            part.replace(target)

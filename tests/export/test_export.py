@@ -1,0 +1,157 @@
+"""Files for other runtimes, run by them, against the network in torch."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from mmdet.registry import MODELS as DETECTORS
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS as SEGMENTORS
+
+from mmiformer.errors import UserError
+from mmiformer.export import RUNTIMES, find_runtime, network_of, write
+from mmiformer.export.replace import Converted, read_images, replace
+from mmiformer.hub import get_config
+from mmiformer.models import IFormer, IFormerClassifier
+from mmiformer.models.classifier import load_classifier
+
+from ..helpers import SHALLOW, randomize, relative_error
+
+RUN_HERE = ['onnx', 'openvino', 'executorch']
+
+
+def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def exported(tmp_path, name, model, size, what='backbone', precision='fp32', calibration=(), **options):
+    """The runtime's function, and its operators."""
+    runtime = find_runtime(name)
+    path = tmp_path / f'network{runtime.suffix}'
+    network = network_of(model, what, **{**runtime.form, **options})
+    write(runtime, network, image(*size), path, runtime.require(what, precision), calibration)
+    assert not list(tmp_path.glob('.export-*'))
+    return runtime.load(path, precision), runtime.operators(path)
+
+
+@pytest.fixture(scope='module')
+def backbone() -> IFormer:
+    return randomize(IFormer(SHALLOW, window_size=4, num_chunks=4)).eval()
+
+
+@pytest.mark.parametrize('name', RUN_HERE)
+@torch.no_grad()
+def test_maps_are_those_of_torch(name, tmp_path, backbone):
+    run, kinds = exported(tmp_path, name, backbone, (72, 104))
+    x = image(72, 104, seed=1)
+    kept = run(x)
+    run(2 * x)  # does not write over what was returned
+    for output, expected in zip(kept, backbone(x), strict=True):
+        assert output.dtype == torch.float32 and relative_error(output, expected) < 1e-5
+    if name == 'executorch':
+        assert kinds == {'delegate': 1}  # all of the network in one
+    else:
+        assert kinds['MatMul'] >= 6 and 'BatchNormalization' not in kinds
+
+
+@pytest.mark.parametrize('name', ['openvino', 'executorch'])
+@torch.no_grad()
+def test_int8_is_near_and_needs_images(name, tmp_path, backbone):
+    with pytest.raises(UserError, match='int8 takes the ranges'):
+        exported(tmp_path, name, backbone, (64, 64), precision='int8')
+    samples = [image(64, 64, seed) for seed in range(4)]
+    run, _ = exported(tmp_path, name, backbone, (64, 64), precision='int8', calibration=samples)
+    for output, expected in zip(run(samples[0]), backbone(samples[0]), strict=True):
+        error = (output - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+        assert 1e-4 < error < 0.1
+
+
+@torch.no_grad()
+def test_both_heads_of_a_classifier_are_one(tmp_path):
+    classifier = randomize(IFormerClassifier(SHALLOW, num_classes=7, distillation=True)).eval()
+    torch.save(classifier.state_dict(), tmp_path / 'weights.pth')
+    with pytest.raises(UserError):  # a network of one's own has no name to be found by
+        load_classifier(str(tmp_path / 'weights.pth'))
+    x = image(64, 64)
+    run, _ = exported(tmp_path, 'onnx', classifier, (64, 64), 'classifier')
+    [logits] = run(x)
+    assert relative_error(logits, classifier(x)) < 1e-5
+
+
+def segmentor() -> torch.nn.Module:
+    config = get_config('sem_fpn/iformer_m_40k.py').model
+    config.backbone = dict(type='mmiformer.IFormer', arch=SHALLOW, window_size=4)
+    config.neck.in_channels = list(SHALLOW['channels'])
+    config.decode_head.norm_cfg = dict(type='BN')
+    init_default_scope('mmseg')
+    return randomize(SEGMENTORS.build(config)).eval()
+
+
+@torch.no_grad()
+def test_segmentor_from_image_to_label_map(tmp_path):
+    model = segmentor()
+    pixels = torch.randint(0, 256, (1, 3, 72, 104), generator=torch.Generator().manual_seed(0)).float()
+    runtime = find_runtime('onnx')
+    network = network_of(model, 'segmentor', image=True, about=dict(weights='random'), **runtime.form)
+    write(runtime, network, pixels, tmp_path / 'segmentor.onnx', 'fp32')
+    [labels] = runtime.load(tmp_path / 'segmentor.onnx', 'fp32')(pixels)
+    preprocessor = model.data_preprocessor
+    logits = model.encode_decode((pixels - preprocessor.mean) / preprocessor.std, [dict(img_shape=(72, 104))])
+    logits = torch.nn.functional.interpolate(logits, (72, 104), mode='bilinear')
+    assert labels.shape == (1, 72, 104) and labels.unique().numel() > 1
+    assert (labels == logits.argmax(1)).float().mean() > 0.999
+    import onnx
+
+    [prop] = onnx.load(tmp_path / 'segmentor.onnx').metadata_props
+    assert (prop.key, prop.value) == ('weights', 'random')
+
+
+@torch.no_grad()
+def test_replaced_segmentor_at_any_size():
+    model = segmentor()
+    other = copy.deepcopy(model)
+    replace(other, find_runtime('openvino'), 'fp32')
+    assert isinstance(other.backbone, Converted) and not other.with_neck
+    for size in ((72, 104), (64, 96), (72, 104)):
+        x = image(*size)
+        metas = [dict(img_shape=size)]
+        assert relative_error(other.encode_decode(x, metas), model.encode_decode(x, metas)) < 1e-5
+    assert other.backbone.load.cache_info().misses == 2
+
+
+@torch.no_grad()
+def test_detector_up_to_its_proposals(tmp_path):
+    config = get_config('mask_rcnn/iformer_m_1x.py').model
+    config.backbone = dict(type='mmiformer.IFormer', arch=SHALLOW, window_size=4)
+    config.neck.in_channels = list(SHALLOW['channels'])
+    init_default_scope('mmdet')
+    model = randomize(DETECTORS.build(config)).eval()
+    x = image(64, 96)
+    run, _ = exported(tmp_path, 'onnx', model, (64, 96), 'detector')
+    maps = model.extract_feat(x)
+    expected = (*maps, *sum(model.rpn_head(maps), []))
+    for output, wanted in zip(run(x), expected, strict=True):
+        assert relative_error(output, wanted) < 1e-5
+    replace(model, find_runtime('onnx'), 'fp32')
+    assert all(relative_error(*pair) < 1e-5 for pair in zip(model.extract_feat(x), maps, strict=True))
+    with pytest.raises(UserError, match='no IFormer'):
+        replace(model, find_runtime('onnx'), 'fp32')
+
+
+def test_what_there_is_not(monkeypatch, tmp_path, backbone):
+    for name in RUNTIMES:
+        runtime = find_runtime(name)
+        assert runtime.require('backbone', None) == runtime.precisions[0]
+        monkeypatch.setattr(type(runtime), 'modules', ('no_such_package',))
+        with pytest.raises(UserError, match=rf"no_such_package.*pip install 'mmiformer\[{name}\]'"):
+            runtime.require('backbone', None)
+    with pytest.raises(UserError, match='executorch has no --what detector; it has backbone, classifier'):
+        find_runtime('executorch').require('detector', None)
+    with pytest.raises(UserError, match='onnx has no --precision int8; it has fp32'):
+        find_runtime('onnx').require('backbone', 'int8')
+    with pytest.raises(UserError, match='--what classifier: IFormer is none'):
+        network_of(backbone, 'classifier')
+    with pytest.raises(UserError, match='holds no .jpg'):
+        read_images(tmp_path, 64, 64)
