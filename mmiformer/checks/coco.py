@@ -98,14 +98,18 @@ class _Judge:
                     f'Give each of the {what} an id of its own, in the whole file'
                     + ('.' if what == 'annotations' else ', and correct the annotations that refer to them.'),
                 )
-        for key, index, ids in (
-            ('image_id', coco.image, coco.image_ids),
-            ('category_id', coco.category, coco.category_ids),
+        for what, index, ids in (
+            ('image', coco.image, coco.image_ids),
+            ('category', coco.category, coco.category_ids),
         ):
             if (index < 0).any():
-                unknown = {coco.references[key][row] for row in np.flatnonzero(index < 0).tolist()}
-                what = f'{self.some(index < 0)} have a {key} that is not in the file: {few(_sorted(unknown))}'
-                yield self.finding('error', what, _mend_references(key, coco.references[key], ids, unknown))
+                references = coco.references[f'{what}_id']
+                unknown = {references[row] for row in np.flatnonzero(index < 0).tolist()}
+                yield self.finding(
+                    'error',
+                    f'no {what} has the {what}_id of {self.some(index < 0)}: {few(_sorted(unknown))}',
+                    _mend_references(f'{what}_id', references, ids, unknown),
+                )
         if self.use.evaluation and any(type(one) is str for one in coco.ids):
             yield self.finding(
                 'error', 'ids of annotations are strings, which pycocotools cannot count', 'Number them.'
@@ -163,7 +167,7 @@ class _Judge:
                 'Write a list of polygons, [[x1, y1, x2, y2, ...], ...], even for one, or {"counts", "size"}.',
             )
         if (chosen := needed & (coco.masks == NO_POLYGON)).any():
-            everything = not (needed & (coco.masks != NO_POLYGON)).any()
+            everything = not (needed & (coco.crowd != 1) & ~chosen).any()
             yield self.finding(
                 'error' if everything or self.use.evaluation else 'note',
                 f'{self.some(chosen)} have no polygon of at least three points [x1, y1, x2, y2, x3, y3]'
@@ -178,7 +182,7 @@ class _Judge:
                 'Set poly2mask=True in LoadAnnotations.',
             )
         unfit = np.zeros(len(lengths), bool)
-        for index in np.flatnonzero(lengths).tolist():
+        for index in np.flatnonzero(lengths & ~np.isnan(coco.sizes[coco.image]).any(1)).tolist():
             unfit[index] = list(coco.mask_sizes[index]) != coco.sizes[coco.image[index]][::-1].tolist()
         if unfit.any():
             yield self.finding(

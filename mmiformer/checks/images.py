@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import mmcv
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import few
 from .dataset import DataConfig
@@ -95,8 +95,15 @@ class ImageLoader:
         except Exception:
             image = None
         if image is None:
-            return ImageLook(str(error).replace(f' {path!r}', '') or type(error).__name__)
+            return ImageLook(reason(error))
         return ImageLook(stored=image.shape[1::-1], size=image.shape[1::-1])
+
+
+def reason(error: Exception) -> str:
+    """Why a file is no picture."""
+    if isinstance(error, UnidentifiedImageError):
+        return 'it is no picture'
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
 
 
 def _seems_cut(path: str, format: str | None) -> bool:
@@ -125,13 +132,19 @@ def check_images(
     )
 
 
-def judge_images(images: Sequence[tuple[str, ImageLook, tuple | None]], where: str, among: str) -> Iterator[Finding]:
+def judge_images(
+    images: Sequence[tuple[str, ImageLook, tuple | None]],
+    where: str,
+    among: str,
+    truth: str = '`width` and `height` of the annotations',
+) -> Iterator[Finding]:
     """What is wrong with images.
 
     Args:
         images: (file, what it is, width and height that the annotations give of it or None).
         where: The data set's place in the config.
         among: What was looked at, such as '200 images'.
+        truth: What says the size.
     """
     good = [(path, look, size) for path, look, size in images if not look.fault]
     broken = {path: f'{path} ({look.fault})' for path, look, _ in images if look.fault}
@@ -139,7 +152,7 @@ def judge_images(images: Sequence[tuple[str, ImageLook, tuple | None]], where: s
     turned = [(path, look, size) for path, look, size in good if look.turned and not look.stored != size == look.size]
     stored = sum(look.stored == size != look.size for _, look, size in turned)
     unfit = {
-        path: f'{path} is {look.size[0]} x {look.size[1]}, annotated as {size[0]:g} x {size[1]:g}'
+        path: f'{path} is {look.size[0]} x {look.size[1]}, not {size[0]:g} x {size[1]:g}'
         for path, look, size in good
         if size and size != look.size and not (look.turned and size == look.stored)
     }
@@ -155,9 +168,8 @@ def judge_images(images: Sequence[tuple[str, ImageLook, tuple | None]], where: s
         yield Finding(
             'error',
             where,
-            f'{len(unfit)} of {among} have another size than annotated, so annotations do not fit: '
-            f'{few(unfit.values(), 3)}',
-            'Use the images that were annotated, or correct the annotations and their `width` and `height`.',
+            f'{len(unfit)} of {among} are not of the size that {truth} say: {few(unfit.values(), 3)}',
+            'Use the images that were annotated, or annotations of these.',
             tuple(unfit),
         )
     if turned:

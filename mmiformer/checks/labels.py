@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import few
 from .findings import Finding
-from .images import ImageLoader, ImageLook, judge_images
+from .images import ImageLoader, ImageLook, judge_images, reason
 from .reading import Sample
 
 
@@ -57,6 +58,8 @@ class LabelRules:
 def look_at_label(path: str, backend: str) -> LabelLook:
     """Read a label map as the pipeline does."""
     try:
+        if not os.path.getsize(path):
+            return LabelLook('it has 0 bytes')
         label = np.squeeze(mmcv.imread(path, 'unchanged', backend=backend))
         if label.ndim != 2:
             return LabelLook('', label.shape[1::-1], label.shape)
@@ -66,7 +69,7 @@ def look_at_label(path: str, backend: str) -> LabelLook:
             values = np.unique(label)
         return LabelLook('', label.shape[::-1], label.shape, frozenset(values.tolist()))
     except Exception as error:  # decoders raise all kinds
-        return LabelLook(str(error) or type(error).__name__)
+        return LabelLook(reason(error))
 
 
 def _look_at_pair(pair: tuple[str, str], loader: ImageLoader, backend: str, whole: bool) -> tuple[ImageLook, LabelLook]:
@@ -90,7 +93,7 @@ def check_labels(
     looks = reader.look(function, picked, where)
     sizes = [None if label.fault else label.size for _, label in looks]
     images = [(path, image, size) for (path, _), (image, _), size in zip(picked, looks, sizes, strict=True)]
-    yield from judge_images(images, where, reader.among(picked, pairs, 'images'))
+    yield from judge_images(images, where, reader.among(picked, pairs, 'images'), 'their label maps')
     labels = [(path, label) for (_, path), (_, label) in zip(picked, looks, strict=True)]
     yield from judge_labels(labels, rules, where, reader.among(picked, pairs, 'label maps'))
 

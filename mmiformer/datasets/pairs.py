@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.fileio import list_dir_or_file
 
+from ..errors import UserError
 from .place import ANYWHERE, Place
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -91,9 +92,9 @@ def find_pairs(
             f'{pairs.mismatch(unlabeled)} Half unpacked, or is seg_map_suffix={label_suffix!r} not how labels end?'
         )
     if lost := sorted(stem + suffix for stem, suffix in others if label and stem in labels - found['image']):
-        raise place.error(
+        raise UserError(
             f'{len(lost)} of {len(lost) + len(pairs.names)} images in {image[0]} have a label but do not end in '
-            f'img_suffix={image_suffix!r}, so they would be left out, the first {lost[0]}. Rename them.'
+            f'img_suffix={image_suffix!r}, so they would be left out, the first {lost[0]}.\nRename them.'
         )
     return pairs
 

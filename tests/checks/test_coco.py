@@ -81,14 +81,18 @@ WRONG = {
     'category ids counted from 0': (
         each('category_id', lambda one: (one - 10) // 2),
         BOTH,
-        '9 of 9 annotations .* category_id that is not in the file: 0, 1',
+        'no category has the category_id of 9 of 9 annotations .*: 0, 1',
     ),
-    'unknown category': (one(category_id=11), BOTH, r'1 of 9 annotations \(id 2\) have a category_id .*: 11'),
-    'unknown image': (one(image_id=7), BOTH, r'1 of 9 annotations \(id 2\) have a image_id .*: 7'),
+    'unknown category': (
+        one(category_id=11),
+        BOTH,
+        r'no category has the category_id of 1 of 9 annotations \(id 2\): 11',
+    ),
+    'unknown image': (one(image_id=7), BOTH, r'no image has the image_id of 1 of 9 annotations \(id 2\): 7'),
     'no category': (
         lambda c: c['annotations'][1].pop('category_id'),
         BOTH,
-        'category_id that is not in the file: None',
+        'no category has the category_id of .*: None',
     ),
     'strings and numbers': (each('category_id', str), BOTH, 'both as numbers: some are strings'),
     'an image twice': (lambda c: c['images'][1].update(id=1), BOTH, '1 ids of images are there more than once: 1'),
@@ -155,7 +159,7 @@ def test_categories_that_count_from_another_number(found):
         each('category_id', lambda one: (one - 10) // 2)(content)
 
     (error, *_) = errors(found(spoil))
-    assert 'category_id that is not in the file: 0' in error.what
+    assert 'no category has the category_id of 4 of 9 annotations (id 2, 4, 6, ...): 0' in error.what
     assert 'category_id counts from 0 and the categories from 1' in error.fix
 
 

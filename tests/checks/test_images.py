@@ -61,7 +61,7 @@ def test_annotations_of_turned_pixels_fit(tmp_path):
     path = save(tmp_path / 'a.jpg', 6)
     assert found([path], [(60, 80)]) == []
     (finding,) = found([path], [(60, 80)], ImageLoader('color_ignore_orientation'))
-    assert finding.level == 'error' and 'is 80 x 60, annotated as 60 x 80' in finding.what
+    assert finding.level == 'error' and 'is 80 x 60, not 60 x 80' in finding.what
     (finding,) = found([path], [None])
     assert finding.level == 'warning'
 
@@ -89,8 +89,8 @@ def test_text_and_missing_files_are_no_images(tmp_path):
 def test_another_size_than_annotated(tmp_path):
     paths = [save(tmp_path / '0.jpg'), save(tmp_path / '1.jpg', pixels=PIXELS[::2, ::2])]
     (finding,) = found(paths)
-    assert finding.level == 'error' and '1 of 2 images have another size than annotated' in finding.what
-    assert f'{paths[1]} is 40 x 30, annotated as 80 x 60' in finding.what
+    assert finding.level == 'error' and '1 of 2 images are not of the size that' in finding.what
+    assert f'{paths[1]} is 40 x 30, not 80 x 60' in finding.what
 
 
 def test_gray_and_deep_images(tmp_path):

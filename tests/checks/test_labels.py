@@ -64,7 +64,7 @@ def test_nothing_is_wrong(data, tmp_path):
 WRONG = {
     'colors': (lambda label: Image.fromarray(label).convert('RGB'), 'do not have one channel'),
     'transparency': (lambda label: Image.fromarray(label).convert('LA'), r'do not have one channel'),
-    'half the size': (lambda label: label[::2, ::2].copy(), '4 of 4 images have another size than annotated'),
+    'half the size': (lambda label: label[::2, ::2].copy(), '4 of 4 images are not of the size that'),
     'counted from 1': (lambda label: label + 1, 'hold numbers of no class, 3: with 3 classes'),
     'a class too many': (lambda label: label * 3 // 2, 'hold numbers of no class, 3'),
     'steps of a gray picture': (lambda label: label * 100, 'hold numbers of no class, 100, 200'),

@@ -86,13 +86,13 @@ def test_a_spoiled_coco(coco, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     findings = [one for one in listed(tmp_path / 'out')['findings'] if one['where'] == 'train_dataloader.dataset']
     for level, text, files in (
-        ('error', 'category_id that is not in the file: 999', []),
-        ('error', 'image_id that is not in the file: 999', []),
+        ('error', 'no category has the category_id of 1 of 24 annotations', []),
+        ('error', 'no image has the image_id of 1 of 24 annotations', []),
         ('error', '1 ids of annotations are there more than once', []),
         ('error', '1 of 24 annotations (id 3) have no `segmentation`', []),
         ('error', '1 of 24 annotations (id 4) have no `area`', []),
         ('error', '2 of 7 images cannot be read', [0, 1]),
-        ('error', '1 of 7 images have another size than annotated', [2]),
+        ('error', '1 of 7 images are not of the size that', [2]),
         ('warning', '1 of 7 images have an EXIF orientation', [3]),
         ('warning', '1 images name a file that another one names, too', []),
         ('note', '1 of 7 images are gray', None),
@@ -115,7 +115,7 @@ def test_a_spoiled_ade20k(ade, tmp_path, monkeypatch):
     for text, index in (
         ('1 of 6 label maps cannot be read', 0),
         ('1 of 6 label maps do not have one channel', 1),
-        ('1 of 6 images have another size than annotated', 2),
+        ('1 of 6 images are not of the size that', 2),
         ('1 of 6 label maps hold numbers of no class, 200', 3),
     ):
         ((what, files),) = [item for item in found.items() if text in item[0]]
@@ -170,7 +170,7 @@ def second(**changes):
 
 COCO = {
     'category ids one too low': (counted_from_0, 'category_id counts from 0 and the categories from 1'),
-    'an unknown category': (second(category_id=999), 'category_id that is not in the file: 999'),
+    'an unknown category': (second(category_id=999), 'no category has the category_id of 1 of 12 annotations'),
     'two images of one id': (lambda content: content['images'][1].update(id=1), '1 ids of images are there more than'),
     'two categories of one id': (
         lambda content: content['categories'][1].update(id=10),
