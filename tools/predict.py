@@ -18,6 +18,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_cfg_options, add_deploy, add_trust, command, deploy_dtype
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.runs import read_checkpoint
@@ -69,6 +70,7 @@ def prepare(args: Namespace) -> tuple[list[Source], Config, dict]:
             raise UserError(f'{source.path} lies among the results in --out {out}, which could replace it')
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     import_toolbox(cfg)
+    check_config(cfg, ['test_dataloader'], checkpoint, files=False)
     return sources, cfg, checkpoint
 
 

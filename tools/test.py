@@ -87,7 +87,7 @@ def prepare(args: Namespace) -> tuple[Config, dict]:
         dump_results(cfg, args.dump)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
     join_processes(cfg, args.launcher, args.local_rank)
-    check_config(cfg, ['test_dataloader'])
+    check_config(cfg, ['test_dataloader'], tested)
     return cfg, tested
 
 

@@ -73,7 +73,7 @@ def prepare(args: Namespace) -> tuple[Config, dict | None]:
     import_toolbox(cfg)
     checkpoint.use_in_mmengine(args.trust_checkpoint)
     settle_run(cfg, args.launcher, args.local_rank, args.seed, resumed)
-    check_config(cfg, ['train_dataloader', 'val_dataloader'])
+    check_config(cfg, ['train_dataloader', 'val_dataloader'], resumed, training=True)
     if not resumed and (pretrained := recipe.pretrained_file(cfg)):
         checkpoint.locate(pretrained)  # before the data is read
     return cfg, resumed

@@ -1,20 +1,36 @@
-"""Config and data held against each other, before anything is built."""
+"""Config, data and checkpoint held against each other, before anything is built."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.runner import CheckpointLoader
 
+from ..engine.config import evaluators
+from ..errors import UserError
+from .classes import check_loaded
 from .data import check_data
-from .findings import errors, raise_errors, table
+from .dataset import data_configs
+from .evaluator import check_evaluator
+from .facts import compare_facts
+from .findings import Finding, errors, raise_errors, table
+from .recipe import check_batch
 
 logger = logging.getLogger(__name__)
 
 
-def check_config(cfg: Config, loaders: Sequence[str]) -> None:
+def check_config(
+    cfg: Config,
+    loaders: Sequence[str],
+    checkpoint: Mapping[str, Any] | None = None,
+    *,
+    training: bool = False,
+    files: bool = True,
+) -> None:
     """Check what a run will use. Call it when the processes have been joined: one looks, the others wait for it.
 
     What is not wrong, but worth knowing, is noted in one table.
@@ -22,12 +38,33 @@ def check_config(cfg: Config, loaders: Sequence[str]) -> None:
     Args:
         cfg: The config.
         loaders: Keys of the dataloaders that the run uses.
+        checkpoint: The checkpoint that is tested or resumed.
+        training: Whether the run trains.
+        files: Whether the data is to be looked at.
 
     Raises:
         UserError: Something is surely wrong; all of it is in the message.
     """
-    found = [list(check_data(cfg, loaders)) if is_main_process() else []]
+    found = [list(_find(cfg, loaders, checkpoint, training, files)) if is_main_process() else []]
     broadcast_object_list(found)
     if others := [finding for finding in found[0] if finding not in errors(found[0])]:
-        logger.warning('Worth knowing before the run:\n' + table(others))
+        logger.warning('Checked before the run:\n' + table(others))
     raise_errors(found[0])
+
+
+def _find(cfg, loaders, checkpoint, training, files) -> Iterator[Finding]:
+    yield from compare_facts(cfg, loaders, checkpoint, files)
+    if training:
+        yield from check_batch(cfg)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            try:
+                loaded = CheckpointLoader.load_checkpoint(cfg.load_from, 'cpu')
+            except UserError as error:
+                yield Finding('error', 'load_from', str(error))
+            else:
+                yield from check_loaded(loaded, data_configs(cfg, loaders))
+    if files:
+        for loader in loaders:
+            name = loader.replace('dataloader', 'evaluator')
+            yield from check_evaluator(name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), cfg.model)
+        yield from check_data(cfg, loaders)

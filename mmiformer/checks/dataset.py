@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import os
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DATASETS
 
 from ..engine.config import kind, nodes
+from .parts import argument, find_type
 
 
 class DataConfig:
@@ -37,7 +35,7 @@ class DataConfig:
         self.kind = kind(config)
         prefixes = config.get('data_prefix') or {}
         scope = scope or ('mmdet' if 'img' in prefixes else 'mmseg')
-        self.cls = config['type'] if isinstance(config['type'], type) else _registered(config['type'], scope)
+        self.cls = find_type(config, DATASETS, scope)
         self.root = str(config.get('data_root') or '')
         self.annotations = os.path.join(self.root, config['ann_file']) if config.get('ann_file') else ''
         self.prefixes = {name: os.path.join(self.root, path) for name, path in prefixes.items() if path is not None}
@@ -47,21 +45,22 @@ class DataConfig:
 
     def get(self, name: str, default: Any = None) -> Any:
         """An argument: the config's, else the default of the class, else `default`."""
-        if name in self.config:
-            return self.config[name]
-        for base in self.cls.__mro__ if self.cls else ():
-            parameter = inspect.signature(base.__init__).parameters.get(name)
-            if parameter and parameter.default is not inspect.Parameter.empty:
-                return parameter.default
-        return default
+        return argument(self.config, self.cls, name, default)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Its `metainfo`, files read as MMEngine does, above what its type knows."""
+        meta = dict(getattr(self.cls, 'METAINFO', {}))
+        for key, value in (self.config.get('metainfo') or {}).items():
+            if isinstance(value, str) and os.path.isfile(value):  # a line for each item
+                value = Path(value).read_text().splitlines()
+            meta[key] = value
+        return meta
 
     @property
     def classes(self) -> Any:
         """The classes of the config, or of the file that it names, else those of its type; None if there are none."""
-        classes = (self.config.get('metainfo') or {}).get('classes')
-        if isinstance(classes, str) and os.path.isfile(classes):  # MMEngine reads a class from each line
-            return Path(classes).read_text().splitlines()
-        return self.known_classes if classes is None else classes
+        return self.meta.get('classes')
 
     @property
     def known_classes(self) -> Any:
@@ -77,6 +76,10 @@ class DataConfig:
         methods = ('load_data_list', 'parse_data_info', '_join_prefix')
         return all(getattr(self.cls, method, None) is getattr(base, method, None) for method in methods)
 
+    def is_a(self, name: str) -> bool:
+        """Whether its type is `name` or derived from it."""
+        return name in [base.__name__ for base in self.cls.__mro__] if self.cls else self.kind == name
+
     def transforms(self, *kinds: str) -> Iterator[dict]:
         """The transforms of its pipeline of some types, at any depth."""
         for node in nodes(list(self.config.get('pipeline') or [])):
@@ -84,9 +87,17 @@ class DataConfig:
                 yield node
 
 
-def _registered(name: str, scope: str) -> type | None:
-    scope, _, name = name.rpartition('.') if '.' in name else (scope, '.', name)
-    with contextlib.suppress(ImportError):
-        import_module(f'{scope}.datasets')
-        return DATASETS.get(f'{scope}.{name}')
-    return None
+def data_configs(cfg: Mapping[str, Any], loaders: Sequence[str]) -> dict[str, DataConfig]:
+    """The data sets that loaders read, inside of wrappers, by their places in the config."""
+    found, waiting = {}, [(f'{loader}.dataset', cfg[loader].get('dataset')) for loader in loaders if cfg.get(loader)]
+    while waiting:
+        where, dataset = waiting.pop(0)
+        if not isinstance(dataset, Mapping):
+            continue  # building tells
+        inner = {f'{where}.datasets.{index}': item for index, item in enumerate(dataset.get('datasets', ()))}
+        if 'dataset' in dataset:
+            inner[f'{where}.dataset'] = dataset['dataset']
+        waiting += inner.items()
+        if not inner and 'type' in dataset:
+            found[where] = DataConfig(dataset, cfg.get('default_scope'))
+    return found

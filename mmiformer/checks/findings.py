@@ -8,20 +8,23 @@ from typing import Literal
 
 from ..errors import UserError
 
+LEVELS = ('error', 'warning', 'note', 'fact')
+
 
 @dataclass(frozen=True)
 class Finding:
     """Something that a check found.
 
     Attributes:
-        level: 'error' for what is surely wrong, 'warning' for what probably is, 'note' for what a user should know.
+        level: 'error' for what is surely wrong, 'warning' for what probably is, 'note' for what a user should know,
+            'fact' for what was compared and agrees.
         where: The place in the config.
         what: What it is.
         fix: The change that mends it.
         files: All the files that it is about, where there are some.
     """
 
-    level: Literal['error', 'warning', 'note']
+    level: Literal['error', 'warning', 'note', 'fact']
     where: str
     what: str
     fix: str = ''
@@ -35,7 +38,7 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 
 def table(findings: Sequence[Finding]) -> str:
     """Findings as lines in columns, the worst first."""
-    ordered = sorted(findings, key=lambda finding: ('error', 'warning', 'note').index(finding.level))
+    ordered = sorted(findings, key=lambda finding: LEVELS.index(finding.level))
     width = max((len(finding.where) for finding in ordered), default=0)
     rows = []
     for finding in ordered:

@@ -1,4 +1,4 @@
-"""Changes of a training recipe that the command line offers, and the check that a run is the recipe."""
+"""Changes of a training recipe that the command line offers."""
 
 import ast
 import logging
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
 
 from ..errors import UserError
 from .config import nodes
@@ -160,19 +159,3 @@ def scale_lr(cfg: Config) -> None:
             'part of the batch. Set optim_wrapper.optimizer.lr yourself'
         )
     cfg.auto_scale_lr.enable = True
-
-
-def check_batch(cfg: Config) -> None:
-    """Warn if the batch is not the recipe's and the learning rate does not follow it.
-
-    Call it when the processes have been joined, so that their number is known.
-    """
-    recipe = cfg.get('auto_scale_lr', {})
-    base, processes = recipe.get('base_batch_size'), get_world_size()
-    batch = processes * cfg.train_dataloader.get('batch_size', 1) * cfg.optim_wrapper.get('accumulative_counts', 1)
-    if base is not None and batch != base and not recipe.get('enable'):
-        logger.warning(
-            f'The learning rate is for a batch of {base}, and this run has {batch} ({processes} processes x '
-            f'{batch // processes}): results will fall short of the published ones. '
-            f'Pass --auto-scale-lr to scale it by {batch}/{base}.'
-        )

@@ -8,7 +8,6 @@ from mmengine.dist import sync_random_seed
 from ..checkpoint import load, locate
 from ..errors import UserError, few
 from .launch import join_processes
-from .recipe import check_batch
 from .saving import last_whole_checkpoint
 
 
@@ -97,7 +96,6 @@ def settle_run(
     """
     join_processes(cfg, launcher, local_rank)
     settle_seed(cfg, seed, resumed)
-    check_batch(cfg)
 
 
 def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None = None) -> int:

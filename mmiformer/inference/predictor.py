@@ -11,16 +11,14 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
+from ..checks.classes import recorded_meta
 from ..engine.building import building, reason
 from ..engine.config import datasets, kind
 from ..engine.runner import load_whole, speed_up
-from ..errors import UserError, few
+from ..errors import UserError
 from .images import Reader
 from .painter import Color, Painter
 from .sources import BrokenSource
-
-# Where the toolboxes' models keep the part that decides on classes.
-HEADS = ('bbox_head', 'roi_head.bbox_head', 'roi_head.bbox_head.0', 'mask_head', 'decode_head')
 
 
 def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[Color]]:
@@ -35,8 +33,7 @@ def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[
     Raises:
         UserError: Neither the checkpoint nor the config names classes.
     """
-    meta = {key.lower(): value for key, value in (checkpoint.get('meta') or {}).items()}
-    recorded = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    recorded = recorded_meta(checkpoint)
     dataset = next(datasets(cfg, ('test_dataloader', 'val_dataloader', 'train_dataloader')), {})
     data_set = dataset.get('type')
     if isinstance(data_set, str):
@@ -113,19 +110,8 @@ class Predictor:
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
         load_whole(model, checkpoint['state_dict'], source)
         model.dataset_meta = dict(classes=self.classes, palette=self.palette)
-        self._check_heads(model)
         self._model = model.to(device).eval()
         speed_up(self._model, deploy, dtype)
-
-    def _check_heads(self, model: torch.nn.Module) -> None:
-        modules = dict(model.named_modules())
-        for name in HEADS:
-            number = getattr(modules.get(name), 'num_classes', None)
-            if number is not None and number != len(self.classes):
-                raise UserError(
-                    f'{name} of the model has num_classes={number}, but there are {len(self.classes)} names of classes '
-                    f"({few(self.classes)}): the config's metainfo is not that of the training"
-                )
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> BaseDataElement:

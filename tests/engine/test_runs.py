@@ -101,7 +101,7 @@ def test_seed():
 
 def test_the_seed_is_settled_among_the_processes_and_the_batch_counts_them(monkeypatch):
     done = []
-    for name in ('join_processes', 'settle_seed', 'check_batch'):
+    for name in ('join_processes', 'settle_seed'):
         monkeypatch.setattr(runs, name, lambda cfg, *args, name=name: done.append((name, *args)))
     settle_run(Config(), 'slurm', 1, 7, {})
-    assert done == [('join_processes', 'slurm', 1), ('settle_seed', 7, {}), ('check_batch',)]
+    assert done == [('join_processes', 'slurm', 1), ('settle_seed', 7, {})]

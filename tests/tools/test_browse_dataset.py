@@ -88,6 +88,7 @@ def test_one_channel(task, tmp_path, monkeypatch):
     for color, mean, std in (('color', '[116.0,116.0,116.0]', '[57.0,57.0,57.0]'), ('grayscale', '[116.0]', '[57.0]')):
         options = [normal, f'model.data_preprocessor.mean={mean}', f'model.data_preprocessor.std={std}']
         options += [f'val_dataloader.dataset.pipeline.0.color_type={color}']
+        options += [f'model.backbone.in_channels={1 if color == "grayscale" else 3}']
         command = (config, '--data-root', 'data', '--out', color, '--split', 'val', '--cfg-options', *options)
         assert call(monkeypatch, 'browse_dataset', *command) is None
         looks.append(read(next((tmp_path / color).iterdir())))

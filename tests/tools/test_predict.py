@@ -293,7 +293,7 @@ def test_classes_must_be_those_of_the_model(tmp_path, monkeypatch):
     checkpoint['meta'] = dict(dataset_meta=dict(classes=('cat', 'dog'), palette=[[0, 0, 0], [9, 9, 9]]))
     torch.save(checkpoint, tmp_path / 'weights.pth')
     said = call(monkeypatch, 'predict', SEM_FPN, 'weights.pth', 'a.jpg', '--out', 'out')
-    assert 'num_classes=150, but there are 2 names of classes (cat, dog' in said
+    assert 'decode_head.num_classes=150, but 2 classes: cat, dog' in said
     said = call(monkeypatch, 'predict', MASK_RCNN, 'weights.pth', 'a.jpg', '--out', 'out')
-    assert 'does not fit the model of this config' in said
+    assert 'roi_head.bbox_head.num_classes=80, roi_head.mask_head.num_classes=80, but 2 classes: cat, dog' in said
     assert not (tmp_path / 'out').exists()
