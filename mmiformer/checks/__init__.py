@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import CheckpointLoader
 
+from ..datasets.coco_file import forget_coco
 from ..engine.config import evaluators
 from ..errors import UserError
 from .classes import check_loaded
@@ -46,6 +47,7 @@ def check_config(
         UserError: Something is surely wrong; all of it is in the message.
     """
     found = [list(_find(cfg, loaders, checkpoint, training, files)) if is_main_process() else []]
+    forget_coco()
     broadcast_object_list(found)
     if others := [finding for finding in found[0] if finding not in errors(found[0])]:
         logger.warning('Checked before the run:\n' + table(others))

@@ -81,7 +81,7 @@ def check_dataset(
     try:
         if data.reads_like('CocoDataset'):
             yield from _check_detection(data, where, metrics, reader)
-        elif data.reads_like('BaseSegDataset') or data.kind == 'ADE20KDataset':
+        elif data.scope != 'mmdet' and (data.reads_like('BaseSegDataset') or data.kind == 'ADE20KDataset'):
             yield from _check_segmentation(data, where, ignored, reader)
         else:
             yield from _check_paths(data, where)

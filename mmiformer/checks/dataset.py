@@ -23,6 +23,7 @@ class DataConfig:
     Attributes:
         config: The config.
         kind: Its type, without scope.
+        scope: The toolbox where the type is looked up.
         cls: The class; None if it is not registered.
         root: Its `data_root`, '' if it has none.
         annotations: Its `ann_file` below the root, '' if it has none.
@@ -34,8 +35,9 @@ class DataConfig:
         self.config = config
         self.kind = kind(config)
         prefixes = config.get('data_prefix') or {}
-        scope = scope or ('mmdet' if 'img' in prefixes else 'mmseg')
-        self.cls = find_type(config, DATASETS, scope)
+        named = config['type'].rpartition('.')[0] if isinstance(config['type'], str) else ''
+        self.scope = named or scope or ('mmdet' if 'img' in prefixes else 'mmseg')
+        self.cls = find_type(config, DATASETS, self.scope)
         self.root = str(config.get('data_root') or '')
         self.annotations = os.path.join(self.root, config['ann_file']) if config.get('ann_file') else ''
         self.prefixes = {name: os.path.join(self.root, path) for name, path in prefixes.items() if path is not None}

@@ -52,7 +52,7 @@ class Everything(Sample):
     whole = True
 
     def __init__(self, workers: int | None = None):
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
         self.read: dict[str, int] = {}
 
     def pick(self, items: Sequence[Item]) -> list[Item]:

@@ -65,9 +65,9 @@ class CocoFile:
 
 
 def read_coco(path: str | os.PathLike[str]) -> CocoFile:
-    """Read a COCO annotation file, once while it does not change.
+    """Read a COCO annotation file, once while it does not change and until :func:`forget_coco`.
 
-    COCO's training file takes 5 s, and 4 GB of memory for the while, as much as when the toolbox reads it.
+    Reading COCO's training file takes 4.5 GB of memory, a little more than the toolbox takes when it reads the file.
 
     Raises:
         UserError: If it is not whole JSON, or not in COCO's format.
@@ -75,6 +75,11 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     path = os.path.abspath(path)
     status = os.stat(path)
     return _read(path, status.st_size, status.st_mtime_ns)
+
+
+def forget_coco() -> None:
+    """Give back the memory of the files that were read."""
+    _read.cache_clear()
 
 
 @functools.lru_cache(maxsize=4)  # training, validation and evaluators name the same files

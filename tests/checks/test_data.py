@@ -411,6 +411,12 @@ def test_other_types_only_need_their_paths(tmp_path):
     assert 'ann_file of X is missing' in message(dict(type='X', data_root=str(tmp_path), ann_file='a.json'))
 
 
+def test_semantic_data_sets_of_mmdet_only_need_their_paths(tmp_path):
+    config = dict(make_ade(tmp_path), type='mmdet.ADE20KSegDataset')
+    (finding,) = check_dataset(config)
+    assert finding.level == 'note' and 'only the paths' in finding.what
+
+
 def test_remote_data_is_left_alone():
     config = dict(type='CocoDataset', ann_file='a.json', data_prefix=dict(img='train/'))
     check(dict(config, data_root='s3://bucket/coco'))
