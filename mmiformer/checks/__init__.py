@@ -46,7 +46,8 @@ def check_config(
     Raises:
         UserError: Something is surely wrong; all of it is in the message.
     """
-    found = [list(_find(cfg, loaders, checkpoint, training, files)) if is_main_process() else []]
+    findings = _find(cfg, loaders, checkpoint, training, files) if is_main_process() else ()
+    found = [list(dict.fromkeys(findings))]
     forget_coco()
     broadcast_object_list(found)
     if others := [finding for finding in found[0] if finding not in errors(found[0])]:

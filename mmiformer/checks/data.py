@@ -18,10 +18,10 @@ from ..datasets.pairs import find_pairs
 from ..datasets.place import Place
 from ..datasets.shapes import CLASSES
 from ..datasets.sources import ADE20K, COCO
-from ..engine.config import LOADERS, datasets, evaluators, kind, nodes
+from ..engine.config import LOADERS, evaluators, kind, nodes
 from ..errors import UserError
 from .coco import CocoUse, check_coco_file
-from .dataset import DataConfig
+from .dataset import DataConfig, data_configs
 from .findings import Finding
 from .images import ImageLoader, check_images
 from .labels import LabelRules, check_labels
@@ -45,12 +45,10 @@ def check_data(cfg: Config, loaders: Sequence[str] = LOADERS, reader: Sample | N
             for metric in evaluators(cfg, (loader.replace('dataloader', 'evaluator'),))
             if kind(metric) == 'CocoMetric' and not metric.get('format_only')
         ]
-        for dataset in datasets(cfg, (loader,)):
-            if (dataset, metrics) not in done:  # the test data is mostly the validation data
-                done.append((dataset, metrics))
-                yield from check_dataset(
-                    dataset, f'{loader}.dataset', cfg.get('default_scope'), metrics, ignored, reader or Sample()
-                )
+        for where, data in data_configs(cfg, (loader,)).items():
+            if (data.config, metrics) not in done:  # the test data is mostly the validation data
+                done.append((data.config, metrics))
+                yield from check_dataset(data.config, where, data.scope, metrics, ignored, reader or Sample())
 
 
 def check_dataset(
@@ -146,9 +144,7 @@ def _check_detection(
     for metric in metrics:
         file = metric.get('ann_file')
         if metric not in own and file and os.path.isfile(file):
-            evaluated = CocoUse(
-                where.replace('dataloader.dataset', 'evaluator'), False, True, _has_masks(metric), classes=classes
-            )
+            evaluated = CocoUse(where.split('_')[0] + '_evaluator', False, True, _has_masks(metric), classes=classes)
             yield from check_coco_file(read_coco(file), evaluated)
     loader = ImageLoader.of(data)
     if loader is None:
