@@ -153,7 +153,12 @@ def _check_detection(
         return
     sizes = [None if width != width or height != height else (width, height) for width, height in coco.sizes.tolist()]
     yield from check_images(
-        [os.path.join(data.prefixes['img'], name) for name in coco.images], sizes, loader, where, reader
+        [os.path.join(data.prefixes['img'], name) for name in coco.images],
+        sizes,
+        loader,
+        where,
+        reader,
+        masks=use.masks and bool(coco.mask_sizes),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,14 +30,16 @@ class ImageLook:
         stored: Width and height in the file.
         size: Width and height as the pipeline reads it.
         turned: Whether the pipeline turns or mirrors it.
-        mode: PIL's name for its channels.
+        gray: Whether it has one channel.
+        deep: Whether it has more than 8 bits.
     """
 
     fault: str = ''
     stored: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
     turned: bool = False
-    mode: str = ''
+    gray: bool = False
+    deep: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,20 @@ class ImageLoader:
                 image = mmcv.imread(path, self.color_type, backend=self.imdecode_backend)
                 if image is None:
                     return ImageLook('it is no image that OpenCV can read')
-            with warnings.catch_warnings(), Image.open(path) as image:
-                warnings.simplefilter('ignore')  # of very large images
+            with Image.open(path) as image:
                 if _seems_cut(path, image.format):
                     image.load()
-                orientation = image.getexif().get(ORIENTATION, 1)
+                # Pillow opens colors of 16 bits as those of 8; how they are stored stands in the tiles of the file.
+                deep = image.mode in DEEP or image.format in ('PNG', 'TIFF') and ';16' in str(image.tile)
+                # In a PNG the tag may follow the pixels, which Pillow would decode to get there.
+                tagged = whole or image.format != 'PNG' or 'exif' in image.info
+                orientation = image.getexif().get(ORIENTATION, 1) if tagged else 1
                 stored = image.size
                 if image.format == 'TIFF' and orientation > 4:
                     stored = stored[::-1]  # Pillow gives the turned size of this format alone
                 turned = orientation in range(2, 9) and self.turns(image.format)
-                return ImageLook('', stored, stored[::-1] if turned and orientation > 4 else stored, turned, image.mode)
+                size = stored[::-1] if turned and orientation > 4 else stored
+                return ImageLook('', stored, size, turned, image.mode in ('1', 'L', *DEEP), deep)
         except Exception as error:  # decoders raise all kinds
             return self._without_pillow(path, error)
 
@@ -113,7 +118,12 @@ def _seems_cut(path: str, format: str | None) -> bool:
 
 
 def check_images(
-    paths: Sequence[str], sizes: Sequence[tuple | None], loader: ImageLoader, where: str, reader: Sample
+    paths: Sequence[str],
+    sizes: Sequence[tuple | None],
+    loader: ImageLoader,
+    where: str,
+    reader: Sample,
+    masks: bool = False,
 ) -> Iterator[Finding]:
     """Look at the images of a data set.
 
@@ -123,13 +133,13 @@ def check_images(
         loader: How the pipeline reads them.
         where: The data set's place in the config.
         reader: Which of them to look at.
+        masks: Whether the annotations have pixels, and cannot be read in another size.
     """
     picked = reader.pick(list(zip(paths, sizes, strict=True)))
     looks = reader.look(partial(loader.look, whole=reader.whole), [path for path, _ in picked], where)
     among = reader.among(picked, paths, 'images')
-    yield from judge_images(
-        [(path, look, size) for (path, size), look in zip(picked, looks, strict=True)], where, among
-    )
+    images = [(path, look, size) for (path, size), look in zip(picked, looks, strict=True)]
+    yield from judge_images(images, where, among, masks=masks)
 
 
 def judge_images(
@@ -137,6 +147,7 @@ def judge_images(
     where: str,
     among: str,
     truth: str = '`width` and `height` of the annotations',
+    masks: bool = False,
 ) -> Iterator[Finding]:
     """What is wrong with images.
 
@@ -145,6 +156,7 @@ def judge_images(
         where: The data set's place in the config.
         among: What was looked at, such as '200 images'.
         truth: What says the size.
+        masks: Whether the annotations have pixels, and cannot be read in another size.
     """
     good = [(path, look, size) for path, look, size in images if not look.fault]
     broken = {path: f'{path} ({look.fault})' for path, look, _ in images if look.fault}
@@ -175,7 +187,7 @@ def judge_images(
     if turned:
         paths = tuple(path for path, _, _ in turned)
         yield Finding(
-            'warning',
+            'error' if masks and stored else 'warning',
             where,
             f'{len(turned)} of {among} have an EXIF orientation, and the pipeline turns them, so that annotations of '
             'the pixels as stored do not fit'
@@ -185,9 +197,9 @@ def judge_images(
             'pipelines, or remove the tag from the files (exiftool -Orientation= FILES).',
             paths,
         )
-    if gray := sum(look.mode in ('L', '1') for _, look, _ in good):
+    if gray := sum(look.gray for _, look, _ in good):
         yield Finding('note', where, f'{gray} of {among} are gray')
-    if deep := tuple(path for path, look, _ in good if look.mode in DEEP):
+    if deep := tuple(path for path, look, _ in good if look.deep):
         yield Finding(
             'warning',
             where,

@@ -93,7 +93,7 @@ def check_labels(
     looks = reader.look(function, picked, where)
     sizes = [None if label.fault else label.size for _, label in looks]
     images = [(path, image, size) for (path, _), (image, _), size in zip(picked, looks, sizes, strict=True)]
-    yield from judge_images(images, where, reader.among(picked, pairs, 'images'), 'their label maps')
+    yield from judge_images(images, where, reader.among(picked, pairs, 'images'), 'their label maps', True)
     labels = [(path, label) for (_, path), (_, label) in zip(picked, looks, strict=True)]
     yield from judge_labels(labels, rules, where, reader.among(picked, pairs, 'label maps'))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
@@ -57,6 +58,13 @@ def test_orientation_is_told_with_its_ways_out(tmp_path, orientation):
     assert found(paths, loader=ImageLoader('color_ignore_orientation')) == []
 
 
+def test_masks_of_pixels_cannot_be_read_in_another_size(tmp_path):
+    path = save(tmp_path / 'a.jpg', 6)
+    for masks, level in ((False, 'warning'), (True, 'error')):
+        (finding,) = check_images([path], [(80, 60)], ImageLoader(), 'train', Sample(), masks)
+        assert finding.level == level
+
+
 def test_annotations_of_turned_pixels_fit(tmp_path):
     path = save(tmp_path / 'a.jpg', 6)
     assert found([path], [(60, 80)]) == []
@@ -97,9 +105,11 @@ def test_gray_and_deep_images(tmp_path):
     paths = [save(tmp_path / '0.jpg', pixels=PIXELS[..., 0]), save(tmp_path / '1.jpg')]
     (finding,) = found(paths)
     assert finding.level == 'note' and finding.what == '1 of 2 images are gray'
-    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 16).save(tmp_path / '2.png')
-    (finding,) = found([str(tmp_path / '2.png')])
-    assert finding.level == 'warning' and 'more than 8 bits' in finding.what
+    for pixels in (PIXELS, PIXELS[..., 0]):
+        for suffix in ('png', 'tif'):
+            cv2.imwrite(str(tmp_path / f'2.{suffix}'), pixels.astype(np.uint16) * 16)
+            (finding,) = [one for one in found([str(tmp_path / f'2.{suffix}')]) if one.level != 'note']
+            assert finding.level == 'warning' and 'more than 8 bits' in finding.what
 
 
 def test_a_sample_is_spread_evenly_and_said(tmp_path):

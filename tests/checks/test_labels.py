@@ -136,7 +136,7 @@ def test_an_image_that_is_turned_does_not_fit_its_label(data, tmp_path):
     for number in range(4):
         Image.open(tmp_path / f'images/{number}.jpg').save(tmp_path / f'images/{number}.jpg', exif=exif)
     finding = only(check_dataset(data))
-    assert finding.level == 'warning' and '4 are annotated so, by their size' in finding.what
+    assert finding.level == 'error' and '4 are annotated so, by their size' in finding.what
 
 
 def test_labels_are_looked_at_only_where_they_are_read(data, tmp_path):
