@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -60,7 +61,10 @@ class Everything(Sample):
 
     def look(self, function: Callable[[Item], Look], items: Sequence[Item], where: str) -> list[Look]:
         self.read[where] = len(items)
-        pool = ProcessPoolExecutor(self.workers, initializer=_begin)
+        # A fork of this process would wait forever for OpenCV's threads, which it does not have.
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload([__name__])
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_begin)
         try:
             looks = pool.map(function, items, chunksize=16)
             return list(track(looks, where, total=len(items), console=Console(stderr=True)))
