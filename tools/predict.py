@@ -70,7 +70,7 @@ def prepare(args: Namespace) -> tuple[list[Source], Config, dict]:
             raise UserError(f'{source.path} lies among the results in --out {out}, which could replace it')
     checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
     import_toolbox(cfg)
-    check_config(cfg, ['test_dataloader'], checkpoint, files=False)
+    check_config(cfg, [], checkpoint)
     return sources, cfg, checkpoint
 
 

@@ -18,7 +18,7 @@ from .data import check_data
 from .dataset import data_configs
 from .evaluator import check_evaluator
 from .facts import compare_facts
-from .findings import Finding, errors, raise_errors, table
+from .findings import Finding, raise_errors, table
 from .recipe import check_batch
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ def check_config(
     checkpoint: Mapping[str, Any] | None = None,
     *,
     training: bool = False,
-    files: bool = True,
 ) -> None:
     """Check what a run will use. Call it when the processes have been joined: one looks, the others wait for it.
 
@@ -38,25 +37,25 @@ def check_config(
 
     Args:
         cfg: The config.
-        loaders: Keys of the dataloaders that the run uses.
+        loaders: Keys of the dataloaders that the run uses; none for prediction, which reads no data set.
         checkpoint: The checkpoint that is tested or resumed.
         training: Whether the run trains.
-        files: Whether the data is to be looked at.
 
     Raises:
         UserError: Something is surely wrong; all of it is in the message.
     """
-    findings = _find(cfg, loaders, checkpoint, training, files) if is_main_process() else ()
+    findings = _find(cfg, loaders, checkpoint, training) if is_main_process() else ()
     found = [list(dict.fromkeys(findings))]
     forget_coco()
     broadcast_object_list(found)
-    if others := [finding for finding in found[0] if finding not in errors(found[0])]:
-        logger.warning('Checked before the run:\n' + table(others))
+    if others := [finding for finding in found[0] if finding.level != 'error']:
+        level = logging.INFO if {finding.level for finding in others} == {'fact'} else logging.WARNING
+        logger.log(level, 'Checked before the run:\n' + table(others))
     raise_errors(found[0])
 
 
-def _find(cfg, loaders, checkpoint, training, files) -> Iterator[Finding]:
-    yield from compare_facts(cfg, loaders, checkpoint, files)
+def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
+    yield from compare_facts(cfg, loaders, checkpoint)
     if training:
         yield from check_batch(cfg)
         if cfg.get('load_from') and not cfg.get('resume'):
@@ -66,8 +65,9 @@ def _find(cfg, loaders, checkpoint, training, files) -> Iterator[Finding]:
                 yield Finding('error', 'load_from', str(error))
             else:
                 yield from check_loaded(loaded, data_configs(cfg, loaders))
-    if files:
-        for loader in loaders:
-            name = loader.replace('dataloader', 'evaluator')
-            yield from check_evaluator(name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), cfg.model)
-        yield from check_data(cfg, loaders)
+    for loader in loaders:
+        name = loader.replace('dataloader', 'evaluator')
+        yield from check_evaluator(
+            name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), cfg.get('model') or {}
+        )
+    yield from check_data(cfg, loaders)

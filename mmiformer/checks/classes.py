@@ -45,6 +45,13 @@ def check_metainfo(where: str, data: DataConfig) -> Iterator[Finding]:
             f'A tuple of one name needs a comma: classes=({classes!r},).',
         )
         return
+    if len(classes or ()) == 1 and data.is_a('BaseSegDataset'):
+        yield Finding(
+            'error',
+            where,
+            f'{classes[0]!r} is the only class, so every pixel is right',
+            "Name the rest, too: classes=('background', ...), 0 and 1 in the label maps, and num_classes=2.",
+        )
     if not classes or not palette or isinstance(palette, str) or isinstance(palette[0], int):
         return  # drawn in other ways
     selected = data.is_a('BaseSegDataset') and data.known_classes and 'palette' not in given

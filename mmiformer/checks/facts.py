@@ -14,7 +14,7 @@ from .channels import check_input, check_neck, check_pretrained_input
 from .classes import CHECKPOINT, check_metainfo, compare_classes, named_classes, recorded_meta
 from .dataset import data_configs
 from .findings import Finding
-from .heads import check_heads, check_one_class
+from .heads import check_heads, check_one_channel
 from .ignoring import check_ignored
 from .parts import model_argument
 
@@ -29,23 +29,23 @@ OPEN = dict(language_model='it reads text', text_encoder='it reads text', tracke
 
 
 def compare_facts(
-    cfg: Config, loaders: Sequence[str], checkpoint: Mapping[str, Any] | None = None, files: bool = True
+    cfg: Config, loaders: Sequence[str], checkpoint: Mapping[str, Any] | None = None
 ) -> Iterator[Finding]:
     """Compare what a config says in several places, and with what a checkpoint records.
 
     Args:
         cfg: The config.
-        loaders: Keys of the dataloaders that the run uses; the others are only warned about.
+        loaders: Keys of the dataloaders that the run uses, none for prediction; the others are only warned about.
         checkpoint: The checkpoint to be tested or resumed.
-        files: Whether the data is read; if not, the data sets may have other classes than the checkpoint.
     """
-    scope, model = cfg.default_scope, cfg.model
+    scope, model = cfg.default_scope, cfg.get('model') or {}
     data, everywhere = data_configs(cfg, loaders), data_configs(cfg, LOADERS)
     for where, one in data.items():
         yield from check_metainfo(where, one)
-        yield from check_one_class(model, scope, where, one)
-    yield from _check_classes(cfg, data, everywhere, checkpoint, files)
-    yield from check_input(model, scope, data)
+    if scope == 'mmseg':
+        yield from check_one_channel(model, scope)
+    yield from _check_classes(cfg, data, everywhere, checkpoint)
+    yield from check_input(model, scope, data or data_configs(cfg, LOADERS[2:]))  # prediction loads as a test does
     yield from check_pretrained_input(model)
     yield from check_neck(model)
     names = [loader.replace('dataloader', 'evaluator') for loader in loaders]
@@ -54,15 +54,15 @@ def compare_facts(
         yield from _check_settings(model, scope, recorded_model(checkpoint))
 
 
-def _check_classes(cfg, data, everywhere, checkpoint, files) -> Iterator[Finding]:
-    named, model = named_classes(everywhere), cfg.model
+def _check_classes(cfg, data, everywhere, checkpoint) -> Iterator[Finding]:
+    named, model = named_classes(everywhere), cfg.get('model') or {}
     recorded = list(recorded_meta(checkpoint or {}).get('classes') or ())
     for key, why in OPEN.items():
         if key in model:
             yield Finding('note', 'model', f'{why}, so classes were not compared')
             return
     for where in data:
-        if where not in named:
+        if not data[where].classes:
             yield Finding('note', where, f'the classes of a {data[where].kind} are not known, so nothing was compared')
     if recorded:
         reference = CHECKPOINT, recorded
@@ -73,7 +73,7 @@ def _check_classes(cfg, data, everywhere, checkpoint, files) -> Iterator[Finding
     others = {where: classes for where, classes in named.items() if where != reference[0]}
     if recorded and not any('train' in where for where in data):  # a test is of what was trained, whatever on
         others = {where: classes for where, classes in others.items() if where in data}
-    found = list(compare_classes(reference, others, cfg.default_scope == 'mmdet', data if files else ()))
+    found = list(compare_classes(reference, others, cfg.default_scope == 'mmdet', data))
     yield from found
     if not found:
         places = ', '.join([reference[0], *others])

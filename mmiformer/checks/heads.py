@@ -7,7 +7,6 @@ from typing import Any
 
 from ..engine.config import kind
 from ..errors import few
-from .dataset import DataConfig
 from .findings import Finding
 from .parts import model_argument
 
@@ -32,7 +31,7 @@ def class_counts(model: Mapping[str, Any], scope: str) -> Iterator[tuple[str, Ma
             for key, value in part.items()
             if key not in OTHER_CLASSES or isinstance(value, Mapping) and 'num_things_classes' in value
         ]
-        if not any(key in part for key in COUNTS) and path.rstrip('.0123456789').endswith('head') and 'type' in part:
+        if not any(key in part for key in COUNTS) and is_head(path, part):
             part = {**part, 'num_classes': model_argument(part, scope, 'num_classes')}
         if any(isinstance(part.get(key), int) for key in COUNTS) or isinstance(part.get('class_weight'), (list, tuple)):
             yield path, part
@@ -88,29 +87,24 @@ def check_heads(
         yield Finding('fact', 'model', f'heads for {number} classes: {few(right, 6)}')
 
 
-def check_one_class(model: Mapping[str, Any], scope: str, where: str, data: DataConfig) -> Iterator[Finding]:
-    """Check that semantic segmentation tells at least two classes apart, and a head of one channel by a sigmoid."""
-    if not data.is_a('BaseSegDataset'):
-        return
-    if len(data.classes or '12') == 1:
-        yield Finding(
-            'error',
-            where,
-            f'{data.classes[0]!r} is the only class, so every pixel is right',
-            "Name what is not of the class, too: classes=('background', ...), 0 and 1 in the label maps, and set "
-            'num_classes=2.',
-        )
+def check_one_channel(model: Mapping[str, Any], scope: str) -> Iterator[Finding]:
+    """Check that a head of semantic segmentation with one channel has a sigmoid."""
     for path, head in class_counts(model, scope):
         losses = head.get('loss_decode') or dict(type='CrossEntropyLoss')
         losses = losses if isinstance(losses, (list, tuple)) else [losses]
         one = head.get('out_channels', head.get('num_classes')) == 1
-        if one and 'head' in path and all(map(_is_softmax, losses)):
+        if one and is_head(path, head) and all(map(_is_softmax, losses)):
             yield Finding(
                 'error',
                 f'model.{path}',
                 'with one channel the loss, a softmax, is always 0',
                 f'Set model.{path}.loss_decode.use_sigmoid=True, or num_classes=2 without out_channels.',
             )
+
+
+def is_head(path: str, part: Mapping[str, Any]) -> bool:
+    """Whether a part of a model, at a dotted path, is a head or one of a list of heads."""
+    return 'type' in part and path.rstrip('.0123456789').endswith('head')
 
 
 def _is_softmax(loss: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.config import kind
 from .dataset import DataConfig
 from .findings import Finding
-from .heads import class_counts
+from .heads import class_counts, is_head
 from .parts import model_argument
 
 
@@ -67,7 +67,7 @@ def _check_index(model, scope, data: DataConfig, reduces: bool, metrics) -> Iter
     heads = {
         f'model.{path}': head['ignore_index'] if 'ignore_index' in head else model_argument(head, scope, 'ignore_index')
         for path, head in class_counts(model, scope)
-        if 'type' in head and path.rstrip('.0123456789').endswith('head')
+        if is_head(path, head)
     }
     heads = {path: index for path, index in heads.items() if index is not None}
     if not heads:

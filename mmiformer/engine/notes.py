@@ -1,7 +1,7 @@
 """What a run's log should say although it arises before the log is open.
 
 Modules say it by Python's own logging, `logging.getLogger(__name__).warning(...)`, which prints it at once unless
-:func:`keep_notes` was called.
+:func:`keep_notes` was called. What is said by `info` is for logs alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def print_notes() -> None:
 
 def keep_notes() -> None:
     """Keep notes for :func:`log_notes`."""
+    _NOTES.setLevel(logging.INFO)
     _NOTES.handlers[:] = [MemoryHandler(10**6, logging.CRITICAL + 1, target=logging.StreamHandler())]
 
 

@@ -1,0 +1,126 @@
+"""One check before a run: one table, one error with everything that is wrong."""
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.runner import CheckpointLoader
+
+from mmiformer import checks
+from mmiformer.checks import check_config
+from mmiformer.checks.findings import Finding, raise_errors, table
+from mmiformer.checks.recipe import check_batch
+from mmiformer.errors import MissingFile, UserError
+from mmiformer.hub import get_config
+
+TRAINING = ['train_dataloader', 'val_dataloader']
+SHAPES = ('disc', 'square', 'triangle', 'star', 'ring', 'cross')
+
+
+@pytest.fixture
+def cfg(monkeypatch):
+    """A config whose data is not looked at."""
+    monkeypatch.setattr(checks, 'check_data', lambda *args: [])
+    monkeypatch.setattr(checks, 'check_evaluator', lambda *args: [])
+    return get_config('mask_rcnn/iformer_t_shapes')
+
+
+def test_all_contradictions_at_once(cfg):
+    cfg.val_dataloader.dataset.metainfo = dict(classes=SHAPES[::-1])
+    cfg.model.roi_head.bbox_head.num_classes = 80
+    cfg.model.roi_head.mask_head.num_classes = 80
+    cfg.model.neck.in_channels = [48, 96, 192, 384]
+    cfg.train_dataloader.dataset.pipeline[0].color_type = 'grayscale'
+    with pytest.raises(UserError) as caught:
+        check_config(cfg, TRAINING, training=True)
+    said = str(caught.value)
+    assert said.startswith('4 things are wrong:')
+    for place in ('val_dataloader.dataset', 'model', 'train_dataloader.dataset', 'model.neck'):
+        assert f'\n{place}: ' in said
+
+
+def test_the_table(cfg, caplog):
+    caplog.set_level('INFO', 'mmiformer')
+    check_config(cfg, TRAINING, training=True)
+    (said,) = caplog.messages
+    assert caplog.records[0].levelname == 'INFO'
+    assert '6 in train_dataloader.dataset, val_dataloader.dataset, test_dataloader.dataset: disc, square' in said
+    assert 'heads for 6 classes: roi_head.bbox_head 6, roi_head.mask_head 6' in said
+    assert 'warning' not in said and len(said.splitlines()) == 6
+    cfg.train_dataloader.batch_size = 2
+    check_config(cfg, TRAINING, training=True)
+    assert caplog.messages[-1].splitlines()[1].split()[0] == 'warning'
+
+
+def test_a_table_is_in_columns_and_the_worst_comes_first():
+    findings = [Finding('note', 'somewhere', 'as it is'), Finding('error', 'here', 'wrong', 'Mend it.')]
+    assert table(findings).splitlines() == [
+        '  error    here       wrong',
+        '                      Mend it.',
+        '  note     somewhere  as it is',
+    ]
+    with pytest.raises(UserError, match='^here: wrong\nMend it.$'):
+        raise_errors(findings)
+
+
+def test_only_one_process_looks(cfg, monkeypatch):
+    cfg.model.neck.in_channels = [1]
+    monkeypatch.setattr(checks, 'is_main_process', lambda: False)
+    check_config(cfg, TRAINING)  # this one waits for what the main process found, here nothing
+    monkeypatch.setattr(checks, 'broadcast_object_list', lambda found: found[0].append(Finding('error', 'x', 'y')))
+    with pytest.raises(UserError, match='^x: y$'):
+        check_config(cfg, TRAINING)
+
+
+@pytest.fixture
+def start(cfg, tmp_path, monkeypatch, caplog):
+    """Start from a checkpoint of some classes; what is said of it."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {'': lambda name, where: torch.load(name)})
+
+    caplog.set_level('INFO', 'mmiformer')
+
+    def begin(classes):
+        cfg.load_from = str(tmp_path / 'weights.pth')
+        torch.save(dict(state_dict={}, meta=dict(dataset_meta=dict(classes=classes))), cfg.load_from)
+        caplog.clear()
+        check_config(cfg, TRAINING, training=True)
+        return [line for line in caplog.messages[-1].splitlines() if 'load_from' in line]
+
+    return begin
+
+
+def test_weights_to_start_from(start):
+    assert start(SHAPES) == start(()) == start(('cat', 'dog')) == []  # heads of two classes do not fit, and stay
+    (said,) = start(SHAPES[::-1])
+    assert said.split()[0] == 'warning' and "label 0 is 'disc' and there 'cross'" in said
+
+
+def test_weights_that_cannot_be_read(cfg, monkeypatch):
+    def load(name, where):
+        raise MissingFile('it is not there')
+
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {'': load})
+    cfg.load_from = 'none.pth'
+    with pytest.raises(UserError, match='^load_from: it is not there$'):
+        check_config(cfg, TRAINING, training=True)
+    check_config(cfg, ['test_dataloader'], {})
+
+
+# ------------------------------------------------------------------------------------------------------------- batch
+
+
+def test_batch_against_the_recipe():
+    cfg = ConfigDict(train_dataloader=dict(batch_size=2), optim_wrapper=dict(), auto_scale_lr=dict(base_batch_size=16))
+    (note,) = check_batch(cfg)
+    assert note.level == 'warning' and 'batch of 16' in note.what and 'this run has 2' in note.what
+    assert '2/16' in note.fix
+    cfg.train_dataloader.batch_size = 16
+    assert [one.level for one in check_batch(cfg)] == ['fact']
+    cfg.train_dataloader.batch_size = 4
+    cfg.optim_wrapper.accumulative_counts = 4
+    assert [one.level for one in check_batch(cfg)] == ['fact']
+    cfg.optim_wrapper.accumulative_counts = 1
+    assert [one.level for one in check_batch(cfg)] == ['warning']
+    cfg.auto_scale_lr.enable = True
+    assert [one.level for one in check_batch(cfg)] == ['fact']
+    del cfg['auto_scale_lr']
+    assert list(check_batch(cfg)) == []
