@@ -50,7 +50,8 @@ def read_network(args: Namespace) -> nn.Module:
         model = MODELS.build(cfg.model)
     checkpoint = load(args.checkpoint, trust=args.trust_checkpoint)
     load_whole(model, checkpoint.get('state_dict', checkpoint), args.checkpoint)
-    return getattr(model, 'backbone', model).eval()
+    model.eval()
+    return getattr(model, 'backbone', model)
 
 
 def read_image(path: Path, size: int) -> Tensor:

@@ -38,7 +38,7 @@ class _Recorder(TorchFunctionMode):
         result = func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             self.note(_weights(*args, **kwargs))
-        elif func in (torch.softmax, Tensor.softmax):
+        elif func in (torch.softmax, Tensor.softmax, F.softmax):
             self.note(result)
         return result
 

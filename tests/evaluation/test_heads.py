@@ -60,6 +60,14 @@ def test_layers_that_are_found():
     assert head_similarity(IFormer('t').eval(), image) == []
 
 
+def test_swin():
+    """Whose attention is a layer `nn.Softmax` on windows of 7x7, in stages of 2, 2, 6 and 2 blocks."""
+    network = MODELS.build(get_config('mask_rcnn/swin_t_1x').model.backbone | dict(_scope_='mmdet', init_cfg=None))
+    network.eval()
+    layers = head_similarity(network, torch.randn(1, 3, 64, 64))
+    assert [len(layer) for layer in layers] == [9, 9, 4, 4, *[1] * 8]
+
+
 def test_picture():
     layers = [torch.tensor([0.2, 0.4]), torch.tensor([0.7, 0.9])]
     (axes,) = draw_similarity(layers, 'title').axes
