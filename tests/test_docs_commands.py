@@ -30,6 +30,7 @@ REASONS = {
     'needs Slurm',
     'needs an environment of its own',
     'needs the original packages',
+    'takes a minute',
 }
 
 # In running text a command is told from a name by its having arguments.

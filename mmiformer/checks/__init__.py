@@ -48,8 +48,10 @@ def check_config(
     found = [list(dict.fromkeys(findings))]
     forget_coco()
     broadcast_object_list(found)
-    if others := [finding for finding in found[0] if finding.level != 'error']:
-        level = logging.INFO if {finding.level for finding in others} == {'fact'} else logging.WARNING
+    levels = {finding.level for finding in found[0]}
+    left_out = ('error', 'fact') if 'error' in levels else ()
+    if others := [finding for finding in found[0] if finding.level not in left_out]:
+        level = logging.INFO if levels == {'fact'} else logging.WARNING
         logger.log(level, 'Checked before the run:\n' + table(others))
     raise_errors(found[0])
 

@@ -43,24 +43,23 @@ def check_input(model: Mapping[str, Any], scope: str, data: Mapping[str, DataCon
     takes = model_argument(backbone, scope, 'in_channels') if isinstance(backbone, Mapping) else None
     fed = {place: channels for place, one in data.items() if (channels := loaded_channels(one))}
     for place, channels in fed.items():
-        gives = f'{channels} {"channels" if channels > 1 else "channel"}'
+        gives = f'its images have {channels} {"channels" if channels > 1 else "channel"}'
         # MMSegmentation spreads one channel over three means; MMDetection and MMEngine refuse that.
-        if normalized not in (1, channels) and not (scope == 'mmseg' and channels == 1):
+        if normalized not in (1, channels) and (scope != 'mmseg' or channels > 1 or takes == 1):
             yield Finding(
                 'error',
                 place,
-                f'its images have {gives}, and model.data_preprocessor {normalized} means',
-                f'Give model.data_preprocessor {channels} of mean and std, and no bgr_to_rgb.'
-                if channels == 1
-                else 'Give one mean and std for each channel, or change color_type of LoadImageFromFile.',
+                f'{gives}, and model.data_preprocessor normalizes {normalized}',
+                f'Give model.data_preprocessor one mean and std for each of {channels} channels'
+                + (' (and bgr_to_rgb=False)' if channels == 1 else '')
+                + ', or change color_type of LoadImageFromFile.',
             )
         elif takes and max(channels, normalized) != takes:
             yield Finding(
                 'error',
                 place,
-                f'its images have {gives}, and model.backbone takes {takes}',
-                f'Set model.backbone.in_channels={channels}, or color_type of LoadImageFromFile to '
-                f'{"grayscale" if takes == 1 else "color"!r}.',
+                f'{gives}, and model.backbone takes {takes}',
+                f'Set model.backbone.in_channels={channels}, or change color_type of LoadImageFromFile.',
             )
         elif scope == 'mmdet' and channels == 1 and (preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr')):
             yield Finding('error', where, 'it swaps the colors of one channel', 'Set bgr_to_rgb=False.')

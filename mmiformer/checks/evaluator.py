@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.registry import MODELS
 
 from ..datasets.coco_file import CocoFile, read_coco
 from ..engine.config import kind
 from ..errors import UserError, few
 from .dataset import DataConfig
 from .findings import Finding
+from .parts import find_type
 
 
 def check_evaluator(
@@ -28,10 +30,9 @@ def check_evaluator(
     """
     for number, metric in enumerate(metrics):
         kinds = [metric['metric']] if isinstance(metric.get('metric'), str) else metric.get('metric') or []
-        roi_head = model.get('roi_head')
-        if 'segm' in kinds and isinstance(roi_head, Mapping) and roi_head and not _has_masks(roi_head):
+        if 'segm' in kinds and _has_boxes_alone(model):
             yield Finding(
-                'error', where, "metric has 'segm', and model.roi_head no mask_head", f"Set {where}.metric='bbox'."
+                'error', where, "metric has 'segm', and the model no mask head", f"Set {where}.metric='bbox'."
             )
         file = metric.get('ann_file')
         if not isinstance(file, str) or '://' in file or metric.get('format_only'):
@@ -48,15 +49,22 @@ def check_evaluator(
                 f'Set {where}.ann_file={own or "FILE"}.',
             )
         elif datasets and all(one.is_a('CocoDataset') and not one.is_remote for _, one in datasets):
-            yield from _compare_file(where, file, datasets)
+            yield from _compare_file(where, kind(metric), file, datasets)
 
 
-def _has_masks(roi_head: Mapping[str, Any]) -> bool:
-    heads = roi_head if 'type' in roi_head else next(iter(roi_head.values()), {})
-    return bool(heads.get('mask_head')) or kind(heads) not in ('StandardRoIHead', 'CascadeRoIHead', 'DynamicRoIHead')
+def _has_boxes_alone(model: Mapping[str, Any]) -> bool:
+    """Whether a detector is known to make no masks."""
+    heads = [key for key, part in model.items() if key.endswith('head') and part and key != 'rpn_head']
+    part = model.get('roi_head') or model.get('bbox_head')
+    if len(heads) != 1 or not isinstance(part, Mapping) or 'type' not in part:
+        return False
+    if heads == ['roi_head']:
+        return not part.get('mask_head') and kind(part) in ('StandardRoIHead', 'CascadeRoIHead', 'DynamicRoIHead')
+    cls = find_type(part, MODELS, 'mmdet')
+    return str(getattr(cls, '__module__', '')).startswith('mmdet.') and 'Ins' not in cls.__name__  # RTMDetIns...
 
 
-def _compare_file(where: str, file: str, datasets: Sequence[tuple[str, DataConfig]]) -> Iterator[Finding]:
+def _compare_file(where: str, metric: str, file: str, datasets: Sequence[tuple[str, DataConfig]]) -> Iterator[Finding]:
     """Compare the file of a metric with what its data sets read."""
     files = [one.annotations for _, one in datasets]
     if not all(map(os.path.isfile, files)):
@@ -103,7 +111,7 @@ def _compare_file(where: str, file: str, datasets: Sequence[tuple[str, DataConfi
             yield Finding(
                 'error', where, f'{len(others)} ids are of other images than in {file}: {few(others, 2)}', advice
             )
-    yield from _compare_categories(where, evaluated, datasets, advice)
+    yield from _compare_categories(where, metric, evaluated, datasets, advice)
     if same:
         yield Finding('fact', where, f'{len(used)} images, by the file of the data set')
     elif not missing and not unknown:
@@ -111,11 +119,12 @@ def _compare_file(where: str, file: str, datasets: Sequence[tuple[str, DataConfi
 
 
 def _compare_categories(
-    where: str, evaluated: CocoFile, datasets: Sequence[tuple[str, DataConfig]], advice: str
+    where: str, metric: str, evaluated: CocoFile, datasets: Sequence[tuple[str, DataConfig]], advice: str
 ) -> Iterator[Finding]:
     """Compare the categories of a metric's file, which number the predictions, with the classes of its data sets."""
     for place, data in datasets:
-        classes = data.classes
+        # Of a panoptic segmentation CocoMetric evaluates the things.
+        classes = metric != 'CocoPanopticMetric' and data.meta.get('thing_classes') or data.classes
         if not classes or isinstance(classes, str) or os.path.samefile(evaluated.path, data.annotations):
             continue
         numbered = [name for name in evaluated.categories if name in {*classes}]

@@ -62,18 +62,22 @@ def check_heads(
             allowed = expected[key]
             if key == 'num_classes' and head.get('out_channels') == 1 and number == 2:
                 allowed = {1, 2}
-            if isinstance(head.get(key), int):
+            if isinstance(head.get(key), int) and not head.get('class_agnostic'):  # one mask for all classes
                 if head[key] in allowed:
                     right.append(f'{path} {head[key]}')
                 else:
                     wrong[f'model.{path}.{key}'] = head[key], min(allowed)
         weights = head.get('class_weight')
-        if isinstance(weights, (list, tuple)) and not {len(weights), len(weights) - 1} & {*expected['num_classes']}:
+        if (
+            isinstance(weights, (list, tuple))
+            and not {len(weights) - one for one in _extra_weights(head, scope)} & (expected['num_classes'])
+        ):
+            last = ' + [0.1], the last for "no object"' if 0 not in _extra_weights(head, scope) else ''
             yield Finding(
                 'error',
                 f'model.{path}.class_weight',
                 f'{len(weights)} weights for {number} classes',
-                f'Give one for each class, [1.0] * {number}, and after them one for "no object" where the head has it.',
+                f'Give one for each class, such as [1.0] * {number}{last}.',
             )
     if wrong:
         yield Finding(
@@ -105,6 +109,13 @@ def check_one_channel(model: Mapping[str, Any], scope: str) -> Iterator[Finding]
 def is_head(path: str, part: Mapping[str, Any]) -> bool:
     """Whether a part of a model, at a dotted path, is a head or one of a list of heads."""
     return 'type' in part and path.rstrip('.0123456789').endswith('head')
+
+
+def _extra_weights(loss: Mapping[str, Any], scope: str) -> set[int]:
+    """How many weights a loss may have beyond one for each class: the softmax of a detector has one for the rest."""
+    if 'type' not in loss or not _is_softmax(loss):
+        return {0, 1}
+    return {1} if scope == 'mmdet' or str(loss['type']).startswith('mmdet.') else {0}
 
 
 def _is_softmax(loss: Mapping[str, Any]) -> bool:

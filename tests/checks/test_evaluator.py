@@ -158,13 +158,29 @@ def test_several_data_sets(cfg, tmp_path):
     assert errors(cfg) == []
 
 
+def test_things_of_a_panoptic_segmentation(cfg, tmp_path):
+    stuff = ('sky', 'road')
+    panoptic = write(tmp_path / 'panoptic.json', classes=(*CLASSES, *stuff))
+    meta = dict(classes=(*CLASSES, *stuff), thing_classes=CLASSES, stuff_classes=stuff)
+    cfg.val_dataloader.dataset.update(type='CocoPanopticDataset', ann_file=str(panoptic), metainfo=meta)
+    cfg.val_evaluator = [cfg.val_evaluator, dict(type='CocoPanopticMetric', ann_file=str(panoptic))]
+    assert errors(cfg) == []
+    cfg.val_evaluator[0].ann_file = str(write(tmp_path / 'other.json', classes=CLASSES[::-1]))
+    assert 'another order' in errors(cfg)[0]
+
+
 def test_masks_need_a_mask_head(cfg):
     cfg.val_evaluator.metric = ['bbox', 'segm']
     cfg.model.roi_head = dict(type='StandardRoIHead', bbox_head=dict(type='Shared2FCBBoxHead'))
-    assert errors(cfg) == ["metric has 'segm', and model.roi_head no mask_head"]
+    assert errors(cfg) == ["metric has 'segm', and the model no mask head"]
     cfg.model.roi_head.mask_head = dict(type='FCNMaskHead')
     assert errors(cfg) == []
-    cfg.model.roi_head = dict(type='SparseRoIHead', bbox_head=[dict(type='DIIHead')])  # which makes masks of its own
+    cfg.model.roi_head = dict(type='SparseRoIHead', bbox_head=[dict(type='DIIHead')])
+    assert errors(cfg) == []
+    for kind, wrong in (('VFNetHead', 1), ('RTMDetInsSepBNHead', 0), ('MyHead', 0)):
+        cfg.model = dict(type='SingleStage', bbox_head=dict(type=kind))
+        assert len(errors(cfg)) == wrong
+    cfg.model = dict(type='CondInst', bbox_head=dict(type='FCOSHead'), mask_head=dict(type='CondInstMaskHead'))
     assert errors(cfg) == []
 
 

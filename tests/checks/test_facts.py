@@ -79,6 +79,11 @@ def test_a_head_whose_number_is_left_out():
     assert 'roi_head.mask_head.num_classes=80' in heads(cfg, 6)  # mmdet's default
 
 
+def test_one_mask_for_all_classes():
+    cfg = opened(DETECTOR, model__roi_head__mask_head__class_agnostic=True, model__roi_head__mask_head__num_classes=1)
+    assert found(cfg) == []
+
+
 def test_things_and_stuff():
     heads(opened('examples/mask2former_iformer_m_50e_coco', model__panoptic_head__num_things_classes=79), 80)
     heads(opened('examples/mask2former_iformer_m_50e_coco', model__panoptic_fusion_head__num_stuff_classes=53), 80)
@@ -96,6 +101,12 @@ def test_numbers_in_losses():
     cfg.model.decode_head.loss_cls.class_weight = [1.0] * 20 + [0.1]
     level, where, said = only(found(cfg))
     assert (level, where) == ('error', 'model.decode_head.loss_cls.class_weight') and '21 weights for 150' in said
+    cfg.model.decode_head.loss_cls.class_weight = [1.0] * 150  # and none for "no object"
+    assert '[1.0] * 150 + [0.1]' in only(found(cfg))[2]
+    weights = dict(type='CrossEntropyLoss', class_weight=[1.0] * 7)
+    assert found(opened(SEGMENTOR, model__decode_head__loss_decode=weights)) == []
+    weights['class_weight'] = [1.0] * 8
+    assert '8 weights for 7 classes' in only(found(opened(SEGMENTOR, model__decode_head__loss_decode=weights)))[2]
     seesaw = dict(type='SeesawLoss', num_classes=1203)
     assert 'loss_cls.num_classes=1203' in heads(opened(DETECTOR, model__roi_head__bbox_head__loss_cls=seesaw), 6)
 
@@ -284,6 +295,8 @@ def test_gray_images(config):
 def test_gray_images_with_three_means():
     """mmseg spreads the one channel over the three means; mmdet asserts that there are three."""
     assert found(gray(opened(SEGMENTOR), *LOADERS)) == []
+    said = found(gray(opened(SEGMENTOR, model__backbone__in_channels=1), *LOADERS))
+    assert len(said) == 3 and all('have 1 channel, and model.data_preprocessor normalizes 3' in one[2] for one in said)
     assert {where for _, where, _ in found(gray(opened(DETECTOR), *LOADERS))} == {f'{one}.dataset' for one in LOADERS}
     cfg = gray(opened(DETECTOR, **{**ONE_CHANNEL, 'model__data_preprocessor__bgr_to_rgb': True}), *LOADERS)
     assert {where for _, where, _ in found(cfg)} == {'model.data_preprocessor'}

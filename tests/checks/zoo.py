@@ -37,7 +37,7 @@ def compare(path: Path) -> str | list[Finding]:
     """What is found in a config of the zoo, or why it was not compared."""
     try:
         cfg = Config.fromfile(path, import_custom_modules=False)
-    except OSError:  # bases that the release left out
+    except (ImportError, OSError):  # its base is of a toolbox that is not there, or was left out of the release
         return BROKEN
     if not cfg.get('model') or not cfg.get('default_scope'):
         return WITHOUT_MODEL

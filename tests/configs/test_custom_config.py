@@ -7,7 +7,6 @@ import inspect
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +15,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmiformer.checks.data import check_dataset
+from mmiformer.checks.facts import compare_facts
 from mmiformer.checks.findings import errors
+from mmiformer.engine.config import LOADERS
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer
 from mmiformer.models.arch import ARCHS
@@ -123,19 +124,13 @@ def test_pets_are_read_with_their_classes(here):
     assert Path(cfg.val_evaluator.ann_file) == Path(cfg.test_evaluator.ann_file) == Path('data/pets/val.json')
 
 
-def test_the_hook_stops_another_number_of_classes(here):
-    from mmdet.registry import HOOKS
-
-    cfg = Config.fromfile('pets.py')
-    cfg.model.backbone.init_cfg = None
-    dataset = SimpleNamespace(metainfo=cfg.train_dataloader.dataset.metainfo)
-    dataset.metainfo.classes = tuple(dataset.metainfo.classes)
-    hook = HOOKS.build(cfg.custom_hooks[0])
-    loader = SimpleNamespace(dataset=dataset)
-    hook.before_train_epoch(SimpleNamespace(model=build(cfg, 'MODELS', cfg.model), train_dataloader=loader))
-    cfg.model.bbox_head.num_classes = 3
-    with pytest.raises(AssertionError, match=r'num_classes.*3.*2'):
-        hook.before_train_epoch(SimpleNamespace(model=build(cfg, 'MODELS', cfg.model), train_dataloader=loader))
+@pytest.mark.parametrize('name, head', [('pets', 'bbox_head'), ('roads', 'auxiliary_head')])
+def test_another_number_of_classes_is_found(here, name, head):
+    cfg = Config.fromfile(f'{name}.py')
+    assert {finding.level for finding in compare_facts(cfg, LOADERS)} == {'fact'}
+    cfg.model[head].num_classes = 8
+    (error,) = errors(compare_facts(cfg, LOADERS))
+    assert f'{head}.num_classes=8, but {len(cfg.train_dataloader.dataset.metainfo.classes)} classes' in error.what
 
 
 def test_message_for_classes_that_do_not_match(here):
