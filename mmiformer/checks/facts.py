@@ -49,7 +49,8 @@ def compare_facts(
     yield from check_pretrained_input(model)
     yield from check_neck(model)
     names = [loader.replace('dataloader', 'evaluator') for loader in loaders]
-    yield from check_ignored(model, scope, data, {name: list(evaluators(cfg, (name,))) for name in names})
+    metrics = {name: list(evaluators(cfg, (name,))) for name in names}
+    yield from check_ignored(model, scope, data, data_configs(cfg, LOADERS[:1]), metrics)
     if checkpoint:
         yield from _check_settings(model, scope, recorded_model(checkpoint))
 

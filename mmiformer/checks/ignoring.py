@@ -16,6 +16,7 @@ def check_ignored(
     model: Mapping[str, Any],
     scope: str,
     data: Mapping[str, DataConfig],
+    trained: Mapping[str, DataConfig],
     metrics: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Iterator[Finding]:
     """Check that all parts of a semantic segmentation leave out the same pixels.
@@ -23,7 +24,8 @@ def check_ignored(
     Args:
         model: The config's `model`.
         scope: The toolbox that its types are of.
-        data: The data sets, by place.
+        data: The data sets of the run, by place.
+        trained: Those of the config's training.
         metrics: The metrics, by key of the config.
     """
     data = {where: one for where, one in data.items() if one.is_a('BaseSegDataset')}
@@ -42,12 +44,15 @@ def check_ignored(
                     'class in the label maps, to False if 0 is the first class.',
                 )
     first = next(iter(data))
+    known = {where: one for where, one in {**trained, **data}.items() if one.is_a('BaseSegDataset')}
+    reference = next(iter(known))
+    reduced = bool(known[reference].get('reduce_zero_label', False))
     for where, one in data.items():
-        if reduces[where] != reduces[first]:
+        if reduces[where] != reduced:
             yield Finding(
-                'error' if one.root == data[first].root else 'warning',
+                'error' if one.root == known[reference].root else 'warning',
                 where,
-                f'reduce_zero_label={reduces[where]}, and {reduces[first]} for {first}',
+                f'reduce_zero_label={reduces[where]}, and {reduced} for {reference}',
                 'Set both to True if 0 is no class in the label maps, to False if 0 is the first class.',
             )
     for key, several in metrics.items():

@@ -356,6 +356,10 @@ def test_reduce_zero_label_of_data_set_and_pipeline():
     cfg.val_dataloader.dataset.reduce_zero_label = False
     said = found(cfg)
     assert {one[:2] for one in said} == {('error', 'val_dataloader.dataset')} and len(said) == 2
+    cfg.val_dataloader.dataset.pipeline[2].reduce_zero_label = False
+    assert 'True for train_dataloader.dataset' in only(found(cfg, loaders=['val_dataloader']))[2]
+    cfg.val_dataloader.dataset.data_root = 'data/elsewhere'
+    assert only(found(cfg))[0] == 'warning'
 
 
 def test_reduce_zero_label_of_a_metric():
