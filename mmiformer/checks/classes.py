@@ -29,8 +29,14 @@ def named_classes(data: Mapping[str, DataConfig]) -> dict[str, list[str]]:
     return {where: list(classes) for where, classes in found.items() if classes and not isinstance(classes, str)}
 
 
-def check_metainfo(where: str, data: DataConfig) -> Iterator[Finding]:
-    """Check the `metainfo` of a data set in itself: its keys, and a color for each class."""
+def check_metainfo(where: str, data: DataConfig, drawn: bool) -> Iterator[Finding]:
+    """Check the `metainfo` of a data set in itself: its keys, and a color for each class.
+
+    Args:
+        where: Its place in the config.
+        data: The data set.
+        drawn: Whether a hook draws predictions on it.
+    """
     given, meta = data.config.get('metainfo') or {}, data.meta
     for key in given:
         near = difflib.get_close_matches(key.lower(), ('classes', 'palette'), 1, 0.8)
@@ -61,7 +67,7 @@ def check_metainfo(where: str, data: DataConfig) -> Iterator[Finding]:
             fix = f'Add metainfo.palette with a color for each of the {len(classes)} classes.'
         what = f'{len(classes)} classes and a palette of {len(palette)} colors'
         # MMDetection counts colors when it draws, MMSegmentation when it builds the data set.
-        yield Finding('error' if data.is_a('BaseSegDataset') else 'warning', where, what, fix)
+        yield Finding('error' if drawn or data.is_a('BaseSegDataset') else 'warning', where, what, fix)
 
 
 def compare_classes(

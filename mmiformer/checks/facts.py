@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..engine.config import LOADERS, evaluators
+from ..engine.config import LOADERS, evaluators, kind, nodes
 from ..engine.recipe import recorded_model
 from ..errors import few
 from .channels import check_input, check_neck, check_pretrained_input
@@ -40,8 +40,10 @@ def compare_facts(
     """
     scope, model = cfg.default_scope, cfg.get('model') or {}
     data, everywhere = data_configs(cfg, loaders), data_configs(cfg, LOADERS)
+    hooks = nodes([cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []])
+    drawn = any('type' in hook and (hook.get('draw') or kind(hook) == 'ValidationPictures') for hook in hooks)
     for where, one in data.items():
-        yield from check_metainfo(where, one)
+        yield from check_metainfo(where, one, drawn)
     if scope == 'mmseg':
         yield from check_one_channel(model, scope)
     yield from _check_classes(cfg, data, everywhere, checkpoint)

@@ -52,7 +52,7 @@ def draw_batches(cfg: Config, split: str, seed: int) -> Iterator[tuple[str, np.n
     with building(cfg, loader, 'model'):
         batches = Runner.build_dataloader(cfg[loader], seed=seed)
         preprocessor = MODELS.build(settings)
-    painter = Painter(cfg.default_scope, *_names(batches.dataset.metainfo))
+    painter = Painter(cfg.default_scope, *names_and_colors(batches.dataset.metainfo))
     for batch in batches:
         fed = preprocessor(batch, training=split == 'train')
         for image, sample in zip(fed['inputs'], fed['data_samples'], strict=True):
@@ -77,8 +77,9 @@ def to_image(fed: torch.Tensor, preprocessor: torch.nn.Module, rgb: bool) -> np.
     return image[..., ::-1] if rgb else image
 
 
-def _names(meta: dict) -> tuple[list[str], list]:
-    """Classes and palette of a data set; colors are made up where it has none."""
-    classes = meta['classes']
-    palette = meta.get('palette') or np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
+def names_and_colors(meta: dict) -> tuple[list[str], list]:
+    """Classes and palette of a data set; colors are made up where it has too few."""
+    classes, palette = meta['classes'], meta.get('palette') or ()
+    if len(palette) < len(classes):
+        palette = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
     return list(classes), list(palette)

@@ -246,6 +246,8 @@ def test_palettes():
     cfg.val_dataloader.dataset.metainfo.palette = [(1, 2, 3)] * 5
     level, where, said = only(found(cfg))  # only drawing needs them
     assert (level, where) == ('warning', 'val_dataloader.dataset') and '6 classes and a palette of 5 colors' in said
+    cfg.custom_hooks = [dict(type='mmiformer.ValidationPictures', number=1)]
+    assert only(found(cfg))[:2] == ('error', 'val_dataloader.dataset')
     cfg = opened(SEGMENTOR)
     cfg.val_dataloader.dataset.metainfo.palette = [[1, 2, 3]] * 8
     assert only(found(cfg))[:2] == ('error', 'val_dataloader.dataset')
