@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,9 @@ def _compare_file(where: str, metric: str, file: str, datasets: Sequence[tuple[s
         others = [
             f'{one} is {name} and there {names[one]}'
             for one, name in zip(coco.image_ids, coco.images, strict=True)
-            if os.path.basename(names.get(one, name)) != os.path.basename(name)
+            if Path(names.get(one, name)).stem != Path(name).stem
         ]
-        if others:
+        if others and _annotations(coco) != _annotations(evaluated):
             yield Finding(
                 'error', where, f'{len(others)} ids are of other images than in {file}: {few(others, 2)}', advice
             )
@@ -116,6 +117,10 @@ def _compare_file(where: str, metric: str, file: str, datasets: Sequence[tuple[s
         yield Finding('fact', where, f'{len(used)} images, by the file of the data set')
     elif not missing and not unknown:
         yield Finding('fact', where, f'{len(used)} images, by another file than the data set with the same ids')
+
+
+def _annotations(coco: CocoFile) -> set[tuple]:
+    return {*zip(coco.references['image_id'], map(tuple, coco.boxes.tolist()), strict=True)}
 
 
 def _compare_categories(

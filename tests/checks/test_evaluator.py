@@ -118,10 +118,13 @@ def test_images_that_the_data_set_leaves_out(cfg, changes, missing):
 
 
 def test_other_images_under_the_same_ids(cfg, tmp_path):
-    cfg.val_evaluator.ann_file = str(write(tmp_path / 'other.json', names=lambda number: f'{number % 6 + 1}.jpg'))
+    other = write(tmp_path / 'other.json', names=lambda number: f'{number % 6 + 1}.jpg')
+    cfg.val_evaluator.ann_file = str(other)
+    assert errors(cfg) == []  # other names for the same boxes
+    other.write_text(other.read_text().replace('[1, 2, 3, 4]', '[5, 6, 7, 8]'))
     (what,) = errors(cfg)
     assert what.startswith('6 ids are of other images') and '1 is 1.jpg and there 2.jpg' in what
-    cfg.val_evaluator.ann_file = str(write(tmp_path / 'other.json', names=lambda number: f'val/{number}.jpg'))
+    cfg.val_evaluator.ann_file = str(write(tmp_path / 'other.json', names=lambda number: f'val/{number}.png'))
     assert errors(cfg) == []  # of another folder
 
 
