@@ -59,7 +59,7 @@ def check_ignored(
         for metric in several:
             if metric.get('reduce_zero_label', reduces[first]) != reduces[first]:
                 yield Finding(
-                    'error',
+                    'warning',
                     key,
                     f'reduce_zero_label={metric["reduce_zero_label"]} is not read by a {kind(metric)}, and {first} has '
                     f'{reduces[first]}',

@@ -118,6 +118,7 @@ model = dict(
     neck=dict(type='FPN', in_channels=[32, 64, 128, 256], out_channels=16, num_outs=5),
     bbox_head=dict(type='RetinaHead', num_classes=5, in_channels=16),
 )
+val_evaluator = test_evaluator = dict(metric='bbox')
 """
 
 
