@@ -16,7 +16,7 @@ from torch import nn
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_compile, add_deploy, command, deploy_dtype, make_parser
-from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config
+from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config, require
 from mmiformer.engine.launch import join_processes
 from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
@@ -72,6 +72,7 @@ def other_runtime(args: Namespace) -> Callable[[nn.Module], None] | None:
 def prepare(args: Namespace) -> tuple[Config, dict]:
     """The config as the options change it, and the checkpoint."""
     cfg = open_config(args.config, args.data_root, args.cfg_options)
+    require(cfg, 'model', 'test_dataloader', 'test_evaluator', 'test_cfg')
     set_work_dir(cfg, args.work_dir, 'test')  # beside a training run of the same config, not over its records
     if args.out:
         args.out = args.out.expanduser()

@@ -13,10 +13,11 @@ from mmiformer import checkpoint
 from mmiformer.checks import check_config
 from mmiformer.engine import recipe
 from mmiformer.engine.cli import add_compile, command, make_parser, resume_advice
-from mmiformer.engine.config import import_toolbox, open_config
+from mmiformer.engine.config import import_toolbox, open_config, require
 from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_run
+from mmiformer.evaluation.metrics import check_followed
 
 logger = logging.getLogger('mmiformer.train')
 
@@ -60,6 +61,8 @@ def change_recipe(cfg: Config, args: Namespace) -> None:
 def prepare(args: Namespace) -> tuple[Config, dict | None]:
     """The config as the options change it, and the checkpoint to resume; nothing is written yet."""
     cfg = open_config(args.config, args.data_root, args.cfg_options)
+    require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    check_followed(cfg)
     change_recipe(cfg, args)
     work_dir = set_work_dir(cfg, args.work_dir)
     resumed, source = None, find_checkpoint(args.resume, work_dir)

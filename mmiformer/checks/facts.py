@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..engine.config import LOADERS, evaluators, kind, nodes
-from ..engine.recipe import recorded_model
+from ..engine.recipe import recorded
 from ..errors import few
 from .channels import check_input, check_neck, check_pretrained_input
 from .classes import CHECKPOINT, check_metainfo, compare_classes, named_classes, recorded_meta
@@ -54,7 +54,7 @@ def compare_facts(
     metrics = {name: list(evaluators(cfg, (name,))) for name in names}
     yield from check_ignored(model, scope, data, data_configs(cfg, LOADERS[:1]), metrics)
     if checkpoint:
-        yield from _check_settings(model, scope, recorded_model(checkpoint))
+        yield from _check_settings(model, scope, recorded(checkpoint, 'model'))
 
 
 def _check_classes(cfg, data, everywhere, checkpoint) -> Iterator[Finding]:

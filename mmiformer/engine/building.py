@@ -34,9 +34,9 @@ def building(cfg: Mapping, *keys: str) -> Iterator[None]:
 
 
 def _failed_key(cfg: Mapping, keys: tuple[str, ...], error: Exception) -> str:
-    """The dotted key of the innermost part that was being built, as far as it is found in the config."""
+    """The dotted key of the innermost part that was being built, or all keys if it is not found in the config."""
     top = {key: cfg[key] for key in keys if key in cfg}
-    key, part = keys[0], {}
+    key, part = ' or '.join(keys), {}
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is build_from_cfg.__code__:
             built = frame.f_locals['cfg']
@@ -61,4 +61,5 @@ def reason(error: Exception) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not text:  # an assertion, for example
         text = traceback.extract_tb(error.__traceback__)[-1].line
+    text = text if len(text) <= 600 else f'{text[:600]} ...'  # MMEngine's may show the config
     return text if type(error) is ValueError else f'{type(error).__name__}: {text}'

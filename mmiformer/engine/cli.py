@@ -1,6 +1,7 @@
 """What the command lines have in common: their options, and how they end."""
 
 import functools
+import re
 import shlex
 import signal
 import sys
@@ -17,15 +18,25 @@ from .stopping import Stopped
 
 
 class KeyValues(DictAction):
-    """argparse action for `KEY=VALUE ...`: MMEngine's, with an error message where it has a traceback."""
+    """argparse action for `KEY=VALUE ...`: MMEngine's, with an error message where it has a traceback.
+
+    Raises:
+        UserError: A value is a dict, which MMEngine would take apart at its commas.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
         for pair in values:
             if '=' not in pair:
                 raise ArgumentError(self, f'{pair!r} is not KEY=VALUE, such as train_dataloader.batch_size=4')
+            key, value = pair.split('=', 1)
+            if re.search(r'(^|[\[(,\s])(\{|dict\()', value):
+                raise UserError(
+                    f'--cfg-options {pair}: a dict is no value here. Set its keys one by one ({key}.type=..., '
+                    f'{key}.KEY=...), and a list of dicts in a config file of your own'
+                )
         try:
             super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # brackets that do not match
+        except (AssertionError, RecursionError) as error:  # brackets that do not match, or stand after a name
             raise ArgumentError(self, str(error)) from error
 
 
@@ -143,6 +154,11 @@ def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], C
             except (UserError, OSError) as error:
                 log = log_traceback()
                 message = f'error: {error}' + (f'\nThe traceback is in {log}' if log and error.__cause__ else '')
+                tell_torchrun(message)
+                sys.exit(message)
+            except torch.cuda.OutOfMemoryError as error:
+                log_traceback()
+                message = f'error: {error}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
                 tell_torchrun(message)
                 sys.exit(message)
             except Exception:

@@ -98,10 +98,10 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
         options: {dotted key: value}; list elements are named by their index.
 
     Raises:
-        UserError: A key looks mistyped, or leads through something that is neither dict nor list.
+        UserError: A key looks mistyped, or leads through something that is neither dict nor list, or is that of a dict.
     """
     for key, value in options.items():
-        note = _check_key(cfg, key)
+        note = _check_key(cfg, key, value)
         try:
             cfg.merge_from_dict({key: value})
         except (KeyError, TypeError) as error:
@@ -110,8 +110,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             logger.warning(note)
 
 
-def _check_key(cfg: Config, key: str) -> str | None:
-    """A note if `key` is new to the config; an error if it looks mistyped."""
+def _check_key(cfg: Config, key: str, value: object) -> str | None:
+    """A note if `key` is new to the config; an error if it looks mistyped, or the value cannot take its place."""
     node, done = cfg._cfg_dict, []
     for part in key.split('.'):
         where = '.'.join(done)
@@ -135,7 +135,19 @@ def _check_key(cfg: Config, key: str) -> str | None:
         else:
             raise UserError(f'--cfg-options {key}: {where} is {node!r}, which has no keys')
         done.append(part)
+    if isinstance(node, Mapping) and not isinstance(value, (Mapping, bool, type(None))):
+        raise UserError(f'--cfg-options {key}: it is a dict with the keys {few(node)}, and cannot become {value!r}')
     return None
+
+
+def require(cfg: Config, *keys: str) -> None:
+    """Check that a config has what a run needs.
+
+    Raises:
+        UserError: A key is missing, or None.
+    """
+    if missing := [key for key in keys if cfg.get(key) is None]:
+        raise UserError(f'config {cfg.filename} has no {", ".join(missing)}, which this needs')
 
 
 def kind(part: Mapping) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from ..errors import UserError
-from .config import nodes
+from ..errors import UserError, few
+from .config import kind, nodes
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +54,28 @@ def pretrained_file(cfg: Config) -> str | None:
     return None
 
 
+_NEW_RUN = 'To start a new run from its weights, replace --resume with --cfg-options load_from=CHECKPOINT'
+
+
 def check_resumed(cfg: Config, checkpoint: dict) -> None:
-    """Check that a run goes on with the batch norms it began with, since `--no-pretrained` is easily left out.
+    """Check that a run goes on as it began.
 
     Args:
         cfg: The config, with the options of the command line.
         checkpoint: The checkpoint to resume from, which records the config it was trained with.
 
     Raises:
-        UserError: The batch norms of the backbone trained before and would be frozen now, or the other way round.
+        UserError: The checkpoint holds weights alone; or the batch norms of the backbone trained before and would be
+            frozen now, or the other way round, since `--no-pretrained` is easily left out; or the optimizer is
+            another; or the run averaged its weights and would no longer.
     """
-    before = recorded_model(checkpoint).get('backbone', {})
+    missing = {'epoch', 'iter'} - checkpoint.get('meta', {}).keys() | {'message_hub', 'optimizer'} - checkpoint.keys()
+    if missing:
+        raise UserError(
+            f'--resume: the checkpoint was not left by a training to be resumed: it has no {few(sorted(missing))}. '
+            + _NEW_RUN
+        )
+    before = recorded(checkpoint, 'model').get('backbone', {})
     now = cfg.model.get('backbone', {})
     if before and bool(before.get('norm_eval')) != bool(now.get('norm_eval')):
         raise UserError(
@@ -72,20 +83,43 @@ def check_resumed(cfg: Config, checkpoint: dict) -> None:
             f'with norm_eval={now.get("norm_eval", False)}. '
             'Give --no-pretrained again if it began with it, else leave it out'
         )
+    before = recorded(checkpoint, 'optim_wrapper').get('optimizer') or {}
+    now = cfg.optim_wrapper.get('optimizer') or {}
+    changed = [key for key in now if key in before and _plain(before[key]) != _plain(now[key])]
+    if 'type' in changed:
+        raise UserError(
+            f'--resume: the run began with the optimizer {before["type"]} and would go on with {now["type"]}, which '
+            f'cannot use its state. {_NEW_RUN}'
+        )
+    if changed:
+        logger.warning(
+            f'--resume: the optimizer goes on as it was, so the new {few(changed)} of optim_wrapper.optimizer has no '
+            'effect.'
+        )
+    if 'ema_state_dict' in checkpoint and 'EMAHook' not in map(kind, cfg.get('custom_hooks') or []):
+        raise UserError(
+            '--resume: the run began with EMAHook, and would go on from its averages as if they were the weights. '
+            'Keep the hook in custom_hooks'
+        )
 
 
-def recorded_model(checkpoint: dict) -> dict:
-    """The `model` of the config that MMEngine wrote into a checkpoint, read as data, without running it.
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value  # records are read as lists
+
+
+def recorded(checkpoint: dict, key: str) -> dict:
+    """A part of the config that MMEngine wrote into a checkpoint, read as data, without running it.
 
     Args:
         checkpoint: A checkpoint of MMEngine's.
+        key: A key at the top of the config.
 
     Returns:
-        The dict; empty if the checkpoint records no config, or one that is not plain data.
+        The dict; empty if the checkpoint records no such part, or one that is not plain data.
     """
     try:
         for statement in ast.parse(checkpoint.get('meta', {}).get('cfg') or '').body:
-            if isinstance(statement, ast.Assign) and statement.targets[0].id == 'model':
+            if isinstance(statement, ast.Assign) and statement.targets[0].id == key:
                 return _read_literal(statement.value)
     except (SyntaxError, ValueError, AttributeError):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -19,7 +19,7 @@ from ..files import whole_file
 from ..models.compiling import compile_backbones
 from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
-from .building import building
+from .building import building, reason
 from .config import RUNNER_ARGUMENTS, kind
 from .hooks import StopAtBadLoss
 from .loops import EpochLoop, resumable
@@ -126,12 +126,12 @@ class WholeRunner(Runner):
         self._signals = StopSignals()
         self._replace = replace
         cfg = copy.deepcopy(cfg)
-        super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
+        with building(cfg, 'config'):
+            super().__init__(**{name: cfg[name] for name in RUNNER_ARGUMENTS if name in cfg}, cfg=cfg)
         if not deploy:
             speed_up(self.model, compile=compile)
 
     build_log_processor = _naming(Runner.build_log_processor, 'log_processor')
-    build_visualizer = _naming(Runner.build_visualizer, 'visualizer')
     build_model = _naming(Runner.build_model, 'model')
     build_optim_wrapper = _naming(Runner.build_optim_wrapper, 'optim_wrapper')
     build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
@@ -161,6 +161,21 @@ class WholeRunner(Runner):
         log_notes(logger)
         return logger
 
+    def build_visualizer(self, visualizer=None):
+        with building(self.cfg, 'visualizer'):
+            built = super().build_visualizer(visualizer)
+            if is_main_process():  # MMEngine opens them when it first writes, with the model and the data built
+                for backend in built._vis_backends.values():
+                    backend.experiment  # noqa: B018  needs its package, and perhaps an account
+        return built
+
+    def call_hook(self, fn_name, **kwargs):
+        if fn_name not in ('before_run', 'before_train'):
+            return super().call_hook(fn_name, **kwargs)
+        for hook in self._hooks:  # those that cannot begin are not set up rightly
+            with building(self.cfg, type(hook).__name__):
+                getattr(hook, fn_name)(self, **kwargs)
+
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
         if self._checkpoint is None:
             checkpoint = super().load_checkpoint(filename, map_location, strict, list(revise_keys))
@@ -170,8 +185,9 @@ class WholeRunner(Runner):
         # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages.
         if self._deploy or self._replace:
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
-        self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_whole(model, self._checkpoint['state_dict'], filename)  # before a hook tries, such as EMAHook
+        self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
         load_whole(model, self._checkpoint['state_dict'], filename)
         if self._deploy:
             speed_up(model, True, self._dtype, self._compile)
@@ -181,8 +197,20 @@ class WholeRunner(Runner):
         self.logger.info(f'Loaded {filename}: all keys match.')
         return self._checkpoint
 
-    def resume(self, *args, **kwargs):
-        super().resume(*args, **kwargs)
+    def resume(self, filename, *args, **kwargs):
+        try:
+            super().resume(filename, *args, **kwargs)
+        except UserError:
+            raise
+        except (ValueError, KeyError) as error:  # as many groups of parameters, of as many, as the optimizer has
+            raise UserError(f'--resume: {filename} does not fit this config: {reason(error)}') from error
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
+        for group in getattr(optimizer, 'param_groups', ()):
+            if missing := optimizer.defaults.keys() - group.keys():
+                raise UserError(
+                    f'--resume: {filename} is of a run with another optimizer than {type(optimizer).__name__}: '
+                    f'its state has no {few(sorted(missing))}'
+                )
         if isinstance(self.train_loop, EpochLoop):
             self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
 

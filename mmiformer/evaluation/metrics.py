@@ -1,6 +1,7 @@
 """What a test asks of the toolboxes' metrics: to write their results, and figures by class."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -8,9 +9,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 
 from ..engine.config import evaluators, kind
-from ..errors import UserError
+from ..errors import UserError, few
 from ..registry import METRICS
 from .label_maps import LabelMaps
+from .tables import COCO_COLUMNS, COCO_ROWS, SEGMENTATION
 
 TEST = ('test_evaluator',)
 COCO_METRICS = ('CocoMetric', 'FasterCocoMetric')  # mmdet's, on pycocotools and on faster-coco-eval
@@ -65,6 +67,38 @@ def dump_labels(runner: Runner, folder: str | os.PathLike) -> None:
     if any(kind(metric) in IOU_METRICS for metric in evaluators(runner.cfg, TEST)):
         labels = LabelMaps(runner.test_dataloader.dataset, Path(folder).expanduser())
         runner.test_evaluator.metrics.append(labels)
+
+
+def check_followed(cfg: Config) -> None:
+    """Check that the figures which hooks follow, `save_best` and `monitor`, are among those of the validation.
+
+    Otherwise MMEngine stops at the first validation, or follows nothing.
+
+    Raises:
+        UserError: There will be no such figure. Of metrics with settings not known here, anything is taken.
+    """
+    figures: list[str] = []
+    for metric in evaluators(cfg, ('val_evaluator',)):
+        rows = _listed(metric.get('metric', 'bbox'))
+        if kind(metric) in COCO_METRICS and {*rows} <= {*COCO_ROWS.values()} and not metric.get('classwise'):
+            names = metric.get('metric_items') or COCO_COLUMNS.values()
+            figures += [f'{metric.get("prefix") or "coco"}/{row}_{name}' for row in rows for name in names]
+        elif kind(metric) in IOU_METRICS and _listed(metric.get('iou_metrics', 'mIoU')) == ['mIoU']:
+            figures += [f'{metric["prefix"]}/{name}' if metric.get('prefix') else name for name in SEGMENTATION]
+        else:
+            return
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])):
+        for key in ('save_best', 'monitor'):
+            for name in _listed((hook or {}).get(key) or []):
+                if name not in ('auto', *figures):
+                    raise UserError(
+                        f'{kind(hook)} has {key}={name!r}, and the validation has no such figure; '
+                        f'it has {few(figures, 12) or "none"}'
+                    )
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def keep_classes(cfg: Config) -> None:

@@ -51,6 +51,18 @@ def test_messages_for_users_stay_as_they_are():
         (dict(train_dataloader=dict(sampler=dict(type='Nope'))), 'train_dataloader.sampler: KeyError: Nope'),
         (dict(val_evaluator=dict(metric=['box'])), 'val_evaluator: KeyError'),
         (dict(visualizer=dict(type='Nope')), 'visualizer: KeyError: Nope'),
+        (
+            dict(visualizer=dict(name='aim', vis_backends=[dict(type='AimVisBackend')])),
+            'visualizer: ImportError: .*install aim',
+        ),
+        (dict(val_dataloader=None), 'config: val_dataloader, val_cfg, and val_evaluator should be either all None'),
+        (dict(train_cfg=dict(max_epochs='many')), 'train_dataloader or train_cfg: '),
+        (
+            dict(default_hooks=dict(checkpoint=dict(save_best='x'))),
+            'custom_hooks or default_hooks: Cannot infer the rule',
+        ),
+        (dict(custom_hooks=[dict(type='ProfilerHook', on_trace_ready=dict(type='nope'))]), '.*rofiler'),
+        (dict(custom_hooks=[dict(type='EMAHook', begin_epoch=99)]), 'EMAHook: AssertionError'),
         (dict(custom_hooks=[dict(type='mmiformer.ValidationPictures', number=0)]), 'custom_hooks.0: number=0'),
         (dict(default_hooks=dict(logger=dict(every=3))), 'default_hooks.logger: TypeError: .*every'),
         (dict(param_scheduler=dict(_delete_=True, type='Nope')), 'param_scheduler: KeyError: Nope'),

@@ -8,6 +8,7 @@ import signal
 from argparse import ArgumentParser
 
 import pytest
+import torch
 
 from mmiformer.engine.cli import KeyValues, command, resume_advice
 from mmiformer.engine.notes import keep_notes, log_notes
@@ -43,6 +44,11 @@ def test_a_stopped_training_tells_what_resumes_it(capsys):
     for before in (train, [*train, '--resume'], [*train[:2], '--resume', 'iter_2.pth', *train[2:]]):
         assert resume_advice(before).splitlines()[1] == "python tools/train.py net.py --cfg-options 'a=(1, 2)' --resume"
     assert resume_advice([*train, '--launcher', 'pytorch']).startswith('the same command with --resume')
+
+
+def test_the_memory_of_a_gpu():
+    said = ending(torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'))
+    assert said.startswith('error: CUDA out of memory.') and 'train_dataloader.batch_size' in said
 
 
 @pytest.mark.parametrize('bug', [TypeError('our fault'), ValueError('our fault'), ImportError('our fault')])
@@ -108,7 +114,7 @@ def test_notes_of_a_run_that_never_began_are_printed(capsys):
     assert 'new key' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('argument', ['key', 'key=[1,2', 'key=(1,(2)'])
+@pytest.mark.parametrize('argument', ['key', 'key=[1,2', 'key=(1,(2)', 'key=f(1,2)'])
 def test_an_option_that_is_no_pair_is_a_usage_error(argument, capsys):
     parser = ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
@@ -116,3 +122,11 @@ def test_an_option_that_is_no_pair_is_a_usage_error(argument, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', argument])
     assert 'argument --cfg-options' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value', ["{'type':'SGD','lr':0.1}", "dict(type='SGD', lr=0.1)", "[dict(type='EMAHook')]"])
+def test_a_dict_as_a_value(value):
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues)
+    with pytest.raises(UserError, match=r'--cfg-options a.b=.* a dict is no value here.*a\.b\.type='):
+        parser.parse_args(['--cfg-options', 'c=out/{x}', f'a.b={value}'])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmiformer.engine.config import import_toolbox, merge_options, open_config, read_config, set_data_root
+from mmiformer.engine.config import import_toolbox, merge_options, open_config, read_config, require, set_data_root
 from mmiformer.errors import MissingFile, UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -90,6 +90,23 @@ def test_slips_are_errors(cfg, key, message):
     with pytest.raises(UserError, match=message) as error:
         merge_options(cfg, {key: 1})
     assert key in str(error.value) and cfg.pretty_text == before
+
+
+def test_a_dict_stays_a_dict(cfg):
+    for value in ('SGD', 3, ['SGD']):
+        with pytest.raises(
+            UserError, match='--cfg-options optim_wrapper.optimizer: it is a dict with the keys type, lr'
+        ):
+            merge_options(cfg, {'optim_wrapper.optimizer': value})
+    merge_options(cfg, {'val_dataloader': None, 'test_dataloader.dataset.test_mode': False})
+    assert cfg.val_dataloader is None
+
+
+def test_what_a_run_needs(cfg):
+    require(cfg, 'model', 'test_dataloader')
+    cfg.test_dataloader = None
+    with pytest.raises(UserError, match='has no test_dataloader, nothing, which this needs'):
+        require(cfg, 'model', 'test_dataloader', 'nothing')
 
 
 @pytest.mark.parametrize('root', ['/data/coco', '/data/coco/'])

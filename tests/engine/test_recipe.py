@@ -12,7 +12,7 @@ from mmiformer.engine.recipe import (
     check_resumed,
     draw_validation,
     pretrained_file,
-    recorded_model,
+    recorded,
     scale_lr,
     start_from_random,
     trust_pretrained,
@@ -87,22 +87,59 @@ def test_auto_scale_lr_does_not_go_with_accumulated_gradients(cfg):
 
 def test_the_recorded_model_is_read_without_running_it(cfg, tmp_path):
     trap = tmp_path / 'trap'
-    model = recorded_model(dict(meta=dict(cfg=cfg.pretty_text)))
+    model = recorded(dict(meta=dict(cfg=cfg.pretty_text)), 'model')
     assert model['backbone'] == cfg.model.backbone.to_dict()
     assert model['test_cfg']['rcnn']['nms'] == dict(type='nms', iou_threshold=0.5)
     for text in (f'model = open({str(trap)!r}, "w")', 'model = dict(', '', 'x = 1'):
-        assert recorded_model(dict(meta=dict(cfg=text))) == {}
-    assert recorded_model({}) == {} and not trap.exists()
+        assert recorded(dict(meta=dict(cfg=text)), 'model') == {}
+    assert recorded({}, 'model') == {} and not trap.exists()
+
+
+def left_by(cfg: Config | None = None, **more) -> dict:
+    """A checkpoint as a training leaves it, without weights."""
+    meta = dict(epoch=1, iter=2, **(dict(cfg=cfg.pretty_text) if cfg else {}))
+    return dict(meta=meta, state_dict={}, optimizer={}, message_hub={}, **more)
 
 
 def test_a_run_goes_on_with_the_norms_it_began_with(cfg):
-    frozen = dict(meta=dict(cfg=cfg.pretty_text))
+    frozen = left_by(cfg)
     check_resumed(cfg, frozen)
     start_from_random(cfg)
     with pytest.raises(UserError, match='began with norm_eval=True .* go on with norm_eval=False'):
         check_resumed(cfg, frozen)
-    check_resumed(cfg, dict(meta=dict(cfg=cfg.pretty_text)))
-    check_resumed(cfg, dict(meta={}))
+    check_resumed(cfg, left_by(cfg))
+    check_resumed(cfg, left_by())
+
+
+def test_a_run_goes_on_with_the_optimizer_it_began_with(cfg, caplog):
+    begun = left_by(cfg)
+    cfg.optim_wrapper.optimizer.betas = (0.9, 0.99)  # not recorded
+    check_resumed(cfg, begun)
+    assert caplog.messages == []
+    cfg.optim_wrapper.optimizer.lr = 1.0
+    check_resumed(cfg, begun)
+    (note,) = caplog.messages
+    assert 'the new lr of optim_wrapper.optimizer has no effect' in note
+    cfg.optim_wrapper.optimizer.type = 'SGD'
+    with pytest.raises(UserError, match='began with the optimizer AdamW and would go on with SGD.*load_from'):
+        check_resumed(cfg, begun)
+
+
+def test_a_run_goes_on_averaging(cfg):
+    averaged = left_by(cfg, ema_state_dict={})
+    with pytest.raises(UserError, match='began with EMAHook'):
+        check_resumed(cfg, averaged)
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    check_resumed(cfg, averaged)
+
+
+@pytest.mark.parametrize('part', ['optimizer', 'message_hub', 'epoch', 'iter', 'meta'])
+def test_weights_alone_are_not_resumed(part, cfg):
+    stripped = left_by(cfg)
+    for place in (stripped, stripped['meta']):
+        place.pop(part, None)
+    with pytest.raises(UserError, match=f'it has no .*{part.replace("meta", "epoch, iter")}.*load_from=CHECKPOINT'):
+        check_resumed(cfg, stripped)
 
 
 def visualized() -> Config:

@@ -171,6 +171,53 @@ def test_averaged_weights_are_tested_in_either_form(cfg, deploy):
     assert runner.model.weight.numel() == 1 + deploy
 
 
+def test_weights_of_another_model_are_named_with_averages_too(cfg):
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    run(cfg, 'first')
+    cfg.model.type, cfg.train_cfg.max_iters = Wider, 9
+    with pytest.raises(
+        UserError, match=r'iter_4.pth does not fit the model of this config: .*size mismatch for weight'
+    ):
+        run(cfg, 'second')
+
+
+class Wider(Sum):
+    """Has other weights."""
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.weight = nn.Parameter(torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            dict(optimizer=dict(_delete_=True, type='AdamW')),
+            'another optimizer than AdamW: its state has no betas, eps',
+        ),
+        (dict(paramwise_cfg=dict(bias_lr_mult=2)), 'does not fit this config: .*parameter group'),
+    ],
+)
+def test_state_of_another_optimizer(change, message, cfg):
+    cfg.model.type = Two
+    run(cfg, 'first')
+    cfg.merge_from_dict(dict(optim_wrapper=change, train_cfg=dict(max_iters=9)))
+    with pytest.raises(UserError, match=f'--resume: .*iter_4.pth .*{message}'):
+        run(cfg, 'second')
+
+
+class Two(Sum):
+    """Has two parameters."""
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.norm = nn.LayerNorm(1)
+
+    def forward(self, number, sample_idx, mode):
+        return dict(loss=super().forward(number, sample_idx, mode)['loss'] + self.norm(torch.ones(1)).sum())
+
+
 def test_pretrained_weights_are_not_needed_to_resume(cfg):
     run(cfg, 'first')
     cfg.train_cfg.max_iters = 5
