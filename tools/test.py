@@ -96,7 +96,7 @@ def report(args: Namespace, cfg: Config, runner: WholeRunner, metrics: dict) -> 
     """Print the table, and write it where asked."""
     for metric in evaluators(cfg, TEST):
         if kind(metric) in COCO_METRICS and (zeros := nothing_detected(metric, metrics)):
-            runner.logger.warning('There is no detection in any image, so every AP is 0.')
+            runner.logger.warning('There is no detection in any image, so every AP or AR is 0.')
             metrics = {**metrics, **zeros}
     summary = summarize(metrics)
     content = dict(config=args.config, checkpoint=str(args.checkpoint), images=len(runner.test_dataloader.dataset))

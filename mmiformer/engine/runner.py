@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -133,11 +134,17 @@ class WholeRunner(Runner):
 
     build_log_processor = _naming(Runner.build_log_processor, 'log_processor')
     build_model = _naming(Runner.build_model, 'model')
-    build_optim_wrapper = _naming(Runner.build_optim_wrapper, 'optim_wrapper')
     build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
     build_val_loop = _naming(Runner.build_val_loop, 'val_dataloader', 'val_evaluator', 'val_cfg')
     build_test_loop = _naming(Runner.build_test_loop, 'test_dataloader', 'test_evaluator', 'test_cfg')
     register_hooks = _naming(Runner.register_hooks, 'custom_hooks', 'default_hooks')
+
+    def build_optim_wrapper(self, optim_wrapper):
+        with building(self.cfg, 'optim_wrapper'):
+            built = super().build_optim_wrapper(optim_wrapper)
+            if clipping := getattr(built, 'clip_grad_kwargs', None):  # else the first iteration would find it out
+                inspect.signature(built.clip_func).bind([], **clipping)
+        return built
 
     def build_train_loop(self, loop):
         with building(self.cfg, 'train_dataloader', 'train_cfg'):
@@ -213,6 +220,8 @@ class WholeRunner(Runner):
                 )
         if isinstance(self.train_loop, EpochLoop):
             self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
+        if self.iter >= self.max_iters or self.epoch >= self.max_epochs:
+            logger.warning(f'--resume: {filename} is the end of the run, so there is nothing left to train.')
 
     @master_only
     def save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):

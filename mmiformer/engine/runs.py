@@ -113,7 +113,7 @@ def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None =
         The seed.
 
     Raises:
-        UserError: The seed asked for is not that of the run to be resumed.
+        UserError: The seed asked for is not that of the run to be resumed, or that of the config is no whole number.
     """
     recorded = (checkpoint or {}).get('meta', {}).get('seed')
     if None not in (asked, recorded) and asked != recorded:
@@ -123,7 +123,10 @@ def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None =
         )
     randomness = dict(cfg.get('randomness', {}))
     candidates = (recorded, asked, randomness.get('seed'))
-    seed = next((int(value) for value in candidates if value is not None), None)
+    try:
+        seed = next((int(value) for value in candidates if value is not None), None)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'randomness.seed={randomness["seed"]!r} must be a whole number') from error
     if seed is None:
         seed = sync_random_seed()
     cfg.randomness = {**randomness, 'seed': seed}

@@ -1,7 +1,7 @@
 """What a test asks of the toolboxes' metrics: to write their results, and figures by class."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -88,8 +88,8 @@ def check_followed(cfg: Config) -> None:
         else:
             return
     for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])):
-        for key in ('save_best', 'monitor'):
-            for name in _listed((hook or {}).get(key) or []):
+        for key in ('save_best', 'monitor') if isinstance(hook, Mapping) else ():
+            for name in _listed(hook.get(key) or []):
                 if name not in ('auto', *figures):
                     raise UserError(
                         f'{kind(hook)} has {key}={name!r}, and the validation has no such figure; '

@@ -51,7 +51,9 @@ def nothing_detected(metric: Mapping, metrics: Mapping[str, float]) -> dict[str,
     if metric.get('format_only') or any(name.startswith(f'{prefix}/') for name in metrics):
         return {}
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    return {f'{prefix}/{k}_{name}': 0.0 for k in kinds if k != 'proposal' for name in ('mAP', 'mAP_50', 'mAP_75')}
+    names = [f'{k}_{name}' for k in kinds if k in COCO_ROWS.values() for name in ('mAP', 'mAP_50', 'mAP_75')]
+    names += [f'AR@{number}' for number in (100, 300, 1000) if 'proposal' in kinds]
+    return {f'{prefix}/{name}': 0.0 for name in names}
 
 
 def format_table(summary: Mapping[str, float | None]) -> str:

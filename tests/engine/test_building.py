@@ -48,6 +48,8 @@ def test_messages_for_users_stay_as_they_are():
     ('change', 'message'),
     [
         (dict(optim_wrapper=dict(optimizer=dict(lr='fast'))), 'optim_wrapper'),
+        (dict(optim_wrapper=dict(clip_grad=dict(max=1))), 'optim_wrapper: TypeError: '),
+        (dict(custom_hooks=['EMAHook']), 'custom_hooks or default_hooks: TypeError: '),
         (dict(train_dataloader=dict(sampler=dict(type='Nope'))), 'train_dataloader.sampler: KeyError: Nope'),
         (dict(val_evaluator=dict(metric=['box'])), 'val_evaluator: KeyError'),
         (dict(visualizer=dict(type='Nope')), 'visualizer: KeyError: Nope'),

@@ -218,6 +218,14 @@ class Two(Sum):
         return dict(loss=super().forward(number, sample_idx, mode)['loss'] + self.norm(torch.ones(1)).sum())
 
 
+def test_a_finished_run_says_so(cfg, caplog):
+    run(cfg, 'first')
+    assert caplog.messages == []
+    cfg.optim_wrapper.clip_grad = dict(max_norm=1.0)
+    assert run(cfg, 'second').model.seen == []
+    assert [message for message in caplog.messages if 'nothing left to train' in message]
+
+
 def test_pretrained_weights_are_not_needed_to_resume(cfg):
     run(cfg, 'first')
     cfg.train_cfg.max_iters = 5

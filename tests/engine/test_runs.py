@@ -83,6 +83,11 @@ def test_only_a_whole_model_is_a_checkpoint(tmp_path):
         read_checkpoint(path)
 
 
+def test_a_seed_that_is_no_number():
+    with pytest.raises(UserError, match="randomness.seed='abc' must be a whole number"):
+        settle_seed(Config(dict(randomness=dict(seed='abc'))))
+
+
 def test_seed():
     cfg = Config()
     drawn = settle_seed(cfg)

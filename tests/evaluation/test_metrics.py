@@ -44,6 +44,10 @@ def test_figures_that_there_will_not_be():
         check_followed(config(IOU, 'auto', monitor='miou'))
 
 
+def test_hooks_that_are_none_are_left_to_their_building():
+    check_followed(Config(dict(val_evaluator=COCO, default_hooks=None, custom_hooks=['EMAHook', None])))
+
+
 def test_two_metrics_do_not_write_one_file(tmp_path):
     with pytest.raises(UserError, match='2 CocoMetrics, which would write the same files'):
         dump_results(Config(dict(test_evaluator=[COCO, dict(COCO, prefix='other')])), tmp_path / 'out')

@@ -38,7 +38,6 @@ def test_boxes_alone():
         (dict(metric='bbox'), ('box',)),
         (dict(), ('box',)),
         (dict(metric='segm', prefix='coco'), ('mask',)),
-        (dict(metric='proposal'), ()),
         (dict(format_only=True), ()),
     ],
 )
@@ -46,6 +45,10 @@ def test_no_detection(metric, rows):
     summary = summarize(nothing_detected(metric, {}))
     assert summary == {f'{row} {column}': 0.0 for row in rows for column in ('AP', 'AP50', 'AP75')}
     assert nothing_detected(metric, {'coco/bbox_mAP_s': 0.3}) == {}
+
+
+def test_no_proposal():
+    assert nothing_detected(dict(metric='proposal'), {}) == {f'coco/AR@{number}': 0 for number in (100, 300, 1000)}
 
 
 def test_no_detection_beside_another_metric():
