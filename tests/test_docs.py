@@ -51,7 +51,9 @@ def test_readme_lists_every_page():
     assert set(re.findall(r'\((docs/\w+\.md)\)', README)) == {page.relative_to(ROOT).as_posix() for page in PAGES[1:]}
 
 
-@pytest.mark.parametrize('name', ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/weights.md'])
+@pytest.mark.parametrize(
+    'name', ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/tables.md', 'docs/weights.md']
+)
 def test_python_blocks(name, tmp_path, monkeypatch):
     """They run. Those of docs/custom_*.md are run by tests/configs/test_custom_config.py, and no other page has any."""
     monkeypatch.chdir(tmp_path)
@@ -89,6 +91,7 @@ def test_pages_with_python_blocks():
         'custom_config.md',
         'custom_data.md',
         'performance.md',
+        'tables.md',
     }
 
 
