@@ -34,3 +34,18 @@ def randomize(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference over the largest magnitude of `expected`."""
     return ((actual.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
+
+
+def differences(first: object, second: object, where: str = '') -> list[str]:
+    """Where two nested structures of tensors and values differ."""
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [where]
+    if isinstance(first, dict):
+        if first.keys() != second.keys():
+            return [f'{where}: keys']
+        return [line for key in first for line in differences(first[key], second[key], f'{where}.{key}')]
+    if isinstance(first, (list, tuple)):
+        if len(first) != len(second):
+            return [f'{where}: length']
+        return [line for k in range(len(first)) for line in differences(first[k], second[k], f'{where}.{k}')]
+    return [] if first == second else [where]

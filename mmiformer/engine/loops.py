@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 def seed_all(*numbers: int) -> None:
     """Seed all generators of this process, by numbers that say where a run stands."""
-    for_python, for_numpy, for_torch = np.random.SeedSequence(numbers).generate_state(3)
+    # Their count is in it, since SeedSequence ignores zeros at the end.
+    for_python, for_numpy, for_torch = np.random.SeedSequence((len(numbers), *numbers)).generate_state(3)
     random.seed(int(for_python))
     np.random.seed(for_numpy)
     torch.manual_seed(int(for_torch))

@@ -155,7 +155,9 @@ class WholeRunner(Runner):
         saving = hooks['checkpoint']
         if isinstance(saving, dict) and kind(saving) == 'CheckpointHook':
             hooks['checkpoint'] = {**saving, 'type': WholeCheckpointHook}
-        hooks['bad_loss'] = {'type': StopAtBadLoss, **hooks.get('bad_loss', {})}
+        bad_loss = hooks.pop('bad_loss', {})
+        if bad_loss is not None:
+            hooks['bad_loss'] = {'type': StopAtBadLoss, **bad_loss}
         super().register_default_hooks(hooks)
         self.register_hook(StopHook(self._signals))
 

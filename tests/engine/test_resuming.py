@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
+import subprocess
+import sys
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
+from torch.utils.data import BatchSampler
 
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.config import open_config
+from mmiformer.engine.loops import NumberedBatches, seed_all
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_seed
 from mmiformer.engine.stopping import Stopped
+from mmiformer.errors import UserError
+
+from ..helpers import differences
 
 DATA = Path(__file__).parents[1] / 'data'
 SCENES = dict(tiny_mask_rcnn='coco', tiny_sem_fpn='ade')
@@ -63,21 +75,6 @@ def train(name: str, scenes: Path, work_dir: Path, *hooks: Hook, resume: str | N
     return read_checkpoint(find_checkpoint('auto', work_dir))
 
 
-def differences(first: object, second: object, where: str = '') -> list[str]:
-    """Where two nested structures of tensors and values differ."""
-    if isinstance(first, torch.Tensor):
-        return [] if torch.equal(first, second) else [where]
-    if isinstance(first, dict):
-        if first.keys() != second.keys():
-            return [f'{where}: keys']
-        return [line for key in first for line in differences(first[key], second[key], f'{where}.{key}')]
-    if isinstance(first, (list, tuple)):
-        if len(first) != len(second):
-            return [f'{where}: length']
-        return [line for k in range(len(first)) for line in differences(first[k], second[k], f'{where}.{k}')]
-    return [] if first == second else [where]
-
-
 def state(checkpoint: dict) -> dict:
     return {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')}
 
@@ -99,3 +96,128 @@ def test_resumed_equals_uninterrupted(uninterrupted, scenes, tmp_path):
         assert read_checkpoint(find_checkpoint('auto', tmp_path))['meta']['iter'] == hook.iteration
     assert differences(state(train(name, scenes, tmp_path)), state(whole)) == []
     assert not (tmp_path / 'interrupted.pth').exists()
+
+
+class Poison(Hook):
+    """Makes the weights NaN before an iteration, or the loss alone infinite."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, *iterations: int, weights: bool = False):
+        self.iterations, self.weights = iterations, weights
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if self.weights and runner.iter + 1 in self.iterations:
+            next(runner.model.parameters()).data.fill_(float('nan'))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if not self.weights and runner.iter + 1 in self.iterations:
+            outputs['decode.loss_ce'] = torch.tensor(float('inf'))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(scenes, tmp_path):
+    options = {'default_hooks.checkpoint.interval': 2, 'default_hooks.checkpoint.max_keep_ckpts': 1}
+    with pytest.raises(UserError, match=r'iteration 4: .*loss.*=nan.*scenes.*/images/training/.*png') as error:
+        train('tiny_sem_fpn', scenes, tmp_path, Poison(4, weights=True), **options)
+    assert str(error.value).count('.png') == 2  # the batch
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
+    patience = {'default_hooks.bad_loss': dict(patience=2)}
+    with pytest.raises(UserError, match=r'iteration 8: decode.loss_ce=inf'):  # 4 alone does not
+        train('tiny_sem_fpn', scenes, tmp_path, Poison(4, 7, 8), **options, **patience)
+    assert find_checkpoint('auto', tmp_path).name == 'iter_6.pth'
+    with pytest.raises(UserError, match=r'weights are NaN or infinite after iteration 8'):  # patience saves no NaN
+        train(
+            'tiny_sem_fpn',
+            scenes,
+            tmp_path,
+            Poison(7, weights=True),
+            **options,
+            **{'default_hooks.bad_loss': dict(patience=9)},
+        )
+    assert find_checkpoint('auto', tmp_path).name == 'iter_6.pth'
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(scenes, tmp_path, monkeypatch):
+    options = {'default_hooks.checkpoint.interval': 2, 'default_hooks.checkpoint.max_keep_ckpts': 1}
+    put, limit = LocalBackend.put, 1
+
+    def put_on_full_disk(self, content, path):
+        nonlocal limit
+        if limit == 0:
+            put(self, content[: len(content) // 2], path)
+            raise OSError(28, 'No space left on device')
+        limit -= 1
+        put(self, content, path)
+
+    monkeypatch.setattr(LocalBackend, 'put', put_on_full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        train('tiny_sem_fpn', scenes, tmp_path, **options)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
+    assert find_checkpoint('auto', tmp_path).name == 'iter_2.pth'
+    monkeypatch.undo()
+    (tmp_path / '.iter_4.1.part.pth').write_bytes(b'of a killed run')
+    train('tiny_sem_fpn', scenes, tmp_path, **options)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_12.pth']
+
+
+@pytest.mark.parametrize('endless', [False, True])
+def test_batches_go_on_anywhere(endless):
+    def batches(skip: int, iteration: int = 0) -> list:
+        numbered = NumberedBatches(BatchSampler(DefaultSampler(range(7), seed=5), 3, drop_last=False), endless)
+        numbered.skip, numbered.iteration = skip, iteration
+        return list(islice(numbered, 5))
+
+    whole = batches(0)
+    assert [number for number, _ in whole] == list(range(5 if endless else 3))
+    assert batches(2)[:3] == whole[2:]
+    if endless:
+        order = [torch.randperm(7, generator=torch.Generator().manual_seed(5 + epoch)).tolist() for epoch in range(2)]
+        assert [index for _, batch in whole for index in batch][:13] == sum(order, [])[:13]
+    else:
+        assert [number for number, _ in batches(2, 30)] == [32]
+
+
+def test_seeds_follow_from_all_numbers():
+    def draw(*numbers: int) -> tuple:
+        seed_all(*numbers)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw(3, 0, 5) == draw(3, 0, 5)
+    draws = [draw(*numbers) for numbers in ((3, 0, 5), (3, 0, 6), (3, 1, 5), (4, 0, 5), (3, 0, 5, 0), (3, 0, 5, 1))]
+    assert all(len({drawn[k] for drawn in draws}) == len(draws) for k in range(3))
+
+
+STOPPED = """
+import os, runpy, signal, sys, time
+from mmiformer.engine.stopping import StopHook
+def before_train_iter(self, runner, batch_idx, data_batch=None):
+    if runner.iter == 2:
+        os.killpg(0, signal.SIGTERM)  # the workers too, as a cluster does
+        time.sleep(0.5)
+        if TWICE:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+StopHook.before_train_iter = before_train_iter
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('twice', [False, True])
+def test_a_signal_to_all_processes_of_a_run(twice, scenes, tmp_path):
+    tool = Path(__file__).parents[2] / 'tools/train.py'
+    command = [tool, DATA / 'tiny_sem_fpn.py', '--data-root', scenes / 'ade', '--work-dir', tmp_path / 'run']
+    options = ['--cfg-options', 'train_dataloader.num_workers=2']
+    done = subprocess.run(
+        [sys.executable, '-c', STOPPED.replace('TWICE', str(twice)), *map(str, command), *options],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=300,
+    )
+    assert done.returncode == (-signal.SIGTERM if twice else 128 + signal.SIGTERM), done.stderr[-3000:]
+    assert 'Traceback' not in done.stderr and 'once more stops at once' in done.stderr
+    files = [path.name for path in (tmp_path / 'run').glob('*.pth')]
+    assert files == ([] if twice else ['interrupted.pth'])
+    if not twice:
+        assert shlex.join(['python', *map(str, command), *options, '--resume']) in done.stderr
