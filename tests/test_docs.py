@@ -52,7 +52,8 @@ def test_readme_lists_every_page():
 
 
 @pytest.mark.parametrize(
-    'name', ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/tables.md', 'docs/weights.md']
+    'name',
+    ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/tables.md', 'docs/weights.md'],
 )
 def test_python_blocks(name, tmp_path, monkeypatch):
     """They run. Those of docs/custom_*.md are run by tests/configs/test_custom_config.py, and no other page has any."""
