@@ -29,12 +29,12 @@ def test_smoke(tmp_path, capsys, monkeypatch):
     forms = {one['form'] for one in json.loads((tmp_path / 'measured/smoke.json').read_text())['entries']}
     assert forms == {'plain', 'deploy', 'deploy-bf16', 'export'}
     page = (tmp_path / 'report.html').read_text()
-    assert 'iFormer-T' in page and page.count('data:image/png') == 2
+    assert 'iFormer-T' in page and page.count('data:image/png') == 3
     assert all(f'<td>{one["commit"]}</td>' in page for one in found)
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*') if path.is_file()}
     smoke(tmp_path, REPO / 'tools', **small)
     changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
-    assert changed == {'report.html', 'report.md', 'curves_coco.png', 'curves_ade20k.png'} | {
+    assert changed == {*('report.html', 'report.md', 'latency.png', 'curves_coco.png', 'curves_ade20k.png')} | {
         path.name for path in tmp_path.glob('configs/*')
     }
