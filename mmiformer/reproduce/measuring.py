@@ -16,8 +16,10 @@ from ..benchmark.peers import reparameterize
 from ..benchmark.report import facts
 from ..benchmark.run import largest_difference, randomize_norms
 from ..benchmark.timing import interleave, matmul_peak, spread, stopwatch, track
+from ..engine.building import building
 from ..engine.config import import_toolbox, read_config
 from ..models import ARCHS, IFormer, export_form
+from ..models.timm_backbone import TimmBackbone
 from .rows import Row
 
 # The released code measures the latency of L2 on a network of its own, with fewer channels: docs/tables.md.
@@ -68,7 +70,8 @@ def build(config: object) -> nn.Module:
     cfg = read_config(config)
     import_toolbox(cfg)
     init_default_scope(cfg.default_scope)
-    return MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+    with building(cfg, 'model'):
+        return MODELS.build(dict(cfg.model.backbone, init_cfg=None))
 
 
 @torch.no_grad()
@@ -111,10 +114,11 @@ def measure(
 
 def _prepare(network: Network, form: str, image: Tensor) -> tuple[dict[str, Any], Callable[[], object]]:
     torch.manual_seed(0)
-    model = randomize_norms(network.build()).to(image.device).eval()
+    model = randomize_norms(network.build()).to(image.device)
+    model.eval()  # which returns None for mmdet's ResNet
     expected = model(image)
     counted, _ = count(network.title, model, model, image)
-    if form == 'folded':
+    if form == 'folded' and isinstance(model, TimmBackbone):
         model = reparameterize(model)
     run, image = FORMS[form].make(model, image, FORMS[form].dtype or torch.float32)
     entry = dict(key=network.key, title=network.title, form=form, params=counted.parameters, macs=counted.macs)

@@ -33,6 +33,10 @@ LEGEND = (
     'a mean of three. ms: of the paper, the backbone on an iPhone 13 at 512 x 512; here, its fastest form in float32 '
     'on the machine named below.'
 )
+NOTES = {
+    'efficientmod_s_conv': 'EfficientMod-S: by its figures this row is EfficientMod-s-Conv; its 32.6 M are a detector.',
+    'iformer_l2': 'iFormer-L2: the 9.06 ms belong to a network with fewer channels, which is measured beside it.',
+}
 
 
 class Line(NamedTuple):
@@ -135,12 +139,7 @@ def write_report(
     shown = [one for one in results if one.row in keys]
     parts = [(COLUMNS, [line.cells for line in lines], [_LOOK[line.kind] for line in lines])]
     figures = draw_pictures(folder, rows, results, measured['entries'], runs)
-    notes = [LEGEND]
-    if any(row.key == 'efficientmod_s_conv' for row in rows):
-        notes.append(
-            'EfficientMod-S: by its figures this row is EfficientMod-s-Conv, and its 32.6 M are the whole detector. '
-            'The 9.06 ms of iFormer-L2 belong to a smaller network.'
-        )
+    notes = [LEGEND, *(NOTES[row.key] for row in rows if row.key in NOTES)]
     _write(
         folder, title, notes, [*parts, *_measurement(measured, measurements), _run_list(rows, results, shown)], figures
     )
@@ -154,6 +153,7 @@ def _measurement(measured: Mapping[str, Any], files: Sequence[Path]) -> list[Par
     """Every form that was measured, and with what."""
     if not files:
         return []
+    size = measured['entries'][0]['size']
     entries = [
         (
             one['title'],
@@ -165,7 +165,7 @@ def _measurement(measured: Mapping[str, Any], files: Sequence[Path]) -> list[Par
         )
         for one in measured['entries']
     ]
-    header = ('backbone, one image of 512 x 512', 'form', 'params (M)', 'GMACs', 'ms (quartiles)', 'difference')
+    header = (f'backbone, one image of {size} x {size}', 'form', 'params (M)', 'GMACs', 'ms (quartiles)', 'difference')
     return [(header, entries, ()), _facts(measured, files)]
 
 
@@ -324,5 +324,5 @@ def _draw_front(
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter('{x:g}')
     axes.xaxis.set_minor_formatter('{x:g}')
-    axes.margins(x=0.15, y=0.12)
+    axes.margins(x=0.25, y=0.12)
     axes.legend(loc='lower right', fontsize=9)
