@@ -25,7 +25,7 @@ from mmiformer.engine.jobs import StepFailed
 from mmiformer.errors import UserError
 from mmiformer.evaluation.tables import write_json
 from mmiformer.files import whole_file
-from mmiformer.reproduce.measuring import SIZES, attentions, backbones, measure
+from mmiformer.reproduce.measuring import OURS, RUNNABLE, SIZES, THEIRS, attentions, backbones, measure
 from mmiformer.reproduce.report import COLUMNS, lines_of, write_report, write_table_17
 from mmiformer.reproduce.results import Result, read_results
 from mmiformer.reproduce.rows import TASKS, Row, choose, rows_of
@@ -54,6 +54,10 @@ def parse_args() -> Namespace:
     parser.add_argument('--partition', help='of Slurm: one job for each row and task')
     parser.add_argument('--dry-run', action='store_true', help='print the commands and what is missing; run nothing')
     parser.add_argument('--measure', action='store_true', help='measure the backbones on this machine')
+    forms = list(dict.fromkeys((*OURS, *THEIRS, *RUNNABLE)))
+    parser.add_argument(
+        '--forms', nargs='+', choices=forms, default=[], help='to be measured (default: all that are installed)'
+    )
     add_timing(parser, rounds=12, warmup=2)
     parser.add_argument('--smoke', action='store_true', help='all of it in small, on drawn scenes, in minutes')
     args = parser.parse_args()
@@ -107,7 +111,7 @@ def do(runs: list[Run]) -> list[str]:
 def measure_here(args: Namespace, rows: list[Row], folder: Path) -> None:
     """Measure, and write what was measured."""
     settle(args)
-    networks, sizes = (attentions(), SIZES) if args.table == 17 else (backbones(rows), [512])
+    networks, sizes = (attentions(), SIZES) if args.table == 17 else (backbones(rows, args.forms), [512])
     found = measure(networks, sizes, args.rounds, args.warmup, args.device, graphs=args.table == 17)
     write_json(folder / f'measured-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}.json', found)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -12,18 +15,22 @@ from torch import Tensor, nn
 from ..benchmark.complexity import count
 from ..benchmark.forms import FORMS
 from ..benchmark.memory import peak_memory
-from ..benchmark.peers import reparameterize
+from ..benchmark.peers import fold_batch_norms, reparameterize
 from ..benchmark.report import facts
 from ..benchmark.run import largest_difference, randomize_norms
 from ..benchmark.timing import interleave, matmul_peak, spread, stopwatch, track
 from ..engine.building import building
 from ..engine.config import import_toolbox, read_config
+from ..errors import UserError
+from ..export import RUNTIMES, find_runtime, write
+from ..export import Network as Exported
 from ..models import ARCHS, IFormer, export_form
 from ..models.timm_backbone import TimmBackbone
 from .rows import Row
 
 # The released code measures the latency of L2 on a network of its own, with fewer channels: docs/tables.md.
 L2_LATENCY = ARCHS['l2']._replace(stem_channels=24, channels=(48, 128, 256, 448), head_dims=(0, 0, 128, 112))._asdict()
+RUNNABLE = ('onnx', 'openvino', 'executorch')  # Core ML runs on Apple's machines alone
 OURS, THEIRS = ('plain', 'deploy', 'deploy-bf16', 'export'), ('plain', 'folded')
 ATTENTIONS = {
     'SHMA': dict(window_size=None),
@@ -49,17 +56,26 @@ class Network(NamedTuple):
     forms: Sequence[str]
 
 
-def backbones(rows: Sequence[Row]) -> list[Network]:
-    """The backbones of those rows that have a config; with iFormer-L2 also the network of its printed latency."""
+def backbones(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[Network]:
+    """The backbones of those rows that have a config; with iFormer-L2 also the network of its printed latency.
+
+    Args:
+        rows: The rows.
+        chosen: Which forms, as far as a network has them; by default all, and the runtimes that are installed.
+    """
+    runtimes = installed()
+    ours, theirs = (
+        [form for form in (*forms, *runtimes) if form in (chosen or (*forms, *runtimes))] for forms in (OURS, THEIRS)
+    )
     found = []
     for row in rows:
         if row.configs:
-            ours = row.key.startswith('iformer_')
+            forms = ours if row.key.startswith('iformer_') else theirs
             path = next(iter(row.configs.values()))
-            found.append(Network(row.key, row.title, lambda path=path: build(path), OURS if ours else THEIRS))
+            found.append(Network(row.key, row.title, lambda path=path: build(path), forms))
         if row.key == 'iformer_l2':
             title = 'iFormer-L2, network of the printed latency'
-            found.append(Network('iformer_l2_latency', title, lambda: IFormer(L2_LATENCY), OURS))
+            found.append(Network('iformer_l2_latency', title, lambda: IFormer(L2_LATENCY), ours))
     return found
 
 
@@ -118,11 +134,37 @@ def _prepare(network: Network, form: str, image: Tensor) -> tuple[dict[str, Any]
     model.eval()  # which returns None for mmdet's ResNet
     expected = model(image)
     counted, _ = count(network.title, model, model, image)
-    if form == 'folded' and isinstance(model, TimmBackbone):
+    if form != 'plain' and isinstance(model, TimmBackbone):
         model = reparameterize(model)
-    run, image = FORMS[form].make(model, image, FORMS[form].dtype or torch.float32)
+    if form in RUNTIMES:
+        run = _converted(form, model, image)
+    else:
+        run, image = FORMS[form].make(model, image, FORMS[form].dtype or torch.float32)
     entry = dict(key=network.key, title=network.title, form=form, params=counted.parameters, macs=counted.macs)
     return entry | dict(difference=largest_difference(run(image), expected)), lambda: run(image)
+
+
+def _converted(name: str, model: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
+    """The network in another runtime: an iFormer in its export form, others with folded batch norms."""
+    runtime = find_runtime(name)
+    ours = isinstance(model, IFormer)
+    form = export_form(model, **runtime.form) if ours else fold_batch_norms(model, image)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f'backbone{runtime.suffix}')
+        outputs = tuple(f'stage{index + 1}' for index in range(len(form(image))))
+        whole = nn.Sequential(form)  # whose eval() returns it, as that of mmdet's ResNet does not
+        write(runtime, Exported(whole, outputs), image, path, 'fp32')
+        return runtime.load(path, 'fp32')
+
+
+def installed() -> list[str]:
+    """The runtimes that are installed and run on this machine."""
+    found = []
+    for name in RUNNABLE:
+        with suppress(UserError):
+            find_runtime(name).require('backbone', 'fp32')
+            found.append(name)
+    return found
 
 
 def operators(backbone: nn.Module, size: int) -> Mapping[str, int]:

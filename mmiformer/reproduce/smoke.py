@@ -26,6 +26,7 @@ from .rows import TASKS, Checkpoint, Row
 from .runs import Place, Run, plan_runs
 
 SIZE = 128  # of the scenes
+FORMS = ('plain', 'deploy', 'folded')
 _RESNET = """
 model = dict(
     backbone=dict(_delete_=True, type='{scope}.ResNet', depth=18, norm_eval=False),
@@ -110,7 +111,7 @@ def smoke(
     check(trained, results)
     measured = out / 'measured' / 'smoke.json'
     if not measured.is_file():
-        write_json(measured, measure(backbones(written), [SIZE], rounds, 2, torch.device('cpu'), graphs=False))
+        write_json(measured, measure(backbones(written, FORMS), [SIZE], rounds, 2, torch.device('cpu'), graphs=False))
     write_report(out, 'Two small rows on drawn scenes', trained, results, [measured], out / 'runs')
 
 

@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
-from mmiformer.reproduce.measuring import L2_LATENCY, THEIRS, Network, attentions, backbones, build, measure, operators
+from mmiformer.reproduce.measuring import (
+    L2_LATENCY,
+    OURS,
+    THEIRS,
+    Network,
+    attentions,
+    backbones,
+    build,
+    installed,
+    measure,
+    operators,
+)
 from mmiformer.reproduce.rows import choose, rows_of
 
 from ..helpers import TINY
@@ -39,6 +50,24 @@ def test_folded_peers_are_the_same_network(key):
     assert plain['difference'] == 0 and 0 < folded['difference'] < 1e-4
     assert plain['macs'] == folded['macs'] > 1e7 and plain['size'] == 64
     assert all(len(one['seconds']) == 2 and one['ms'][0] <= one['ms'][1] <= one['ms'][2] for one in (plain, folded))
+
+
+@pytest.mark.parametrize('runtime', installed())
+def test_other_runtimes_run_the_same_network(runtime):
+    """An iFormer, and a class of mmdet, whose eval() returns None."""
+    (row,) = choose(rows_of(5), ['resnet18'])
+    for network in (
+        Network('tiny', 'tiny', lambda: IFormer(TINY), [runtime]),
+        Network('resnet18', row.title, lambda: build(row.configs['coco']), [runtime]),
+    ):
+        (found,) = measure([network], [64], 1, 1, CPU, graphs=False)['entries']
+        assert 0 < found['difference'] < 1e-4 and found['form'] == runtime
+
+
+def test_forms_are_chosen():
+    rows = choose(rows_of(5), ['iformer_m', 'resnet18'])
+    assert [list(network.forms) for network in backbones(rows, ['deploy', 'plain'])] == [['plain', 'deploy'], ['plain']]
+    assert [list(network.forms) for network in backbones(rows)] == [[*OURS, *installed()], [*THEIRS, *installed()]]
 
 
 def test_chunks_show_in_the_exported_graph():

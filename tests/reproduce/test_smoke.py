@@ -27,7 +27,7 @@ def test_smoke(tmp_path, capsys, monkeypatch):
     assert {one['images'] for one in found} == {2} and {one['seed'] for one in found} == {0, None}
     assert all(one['commit'] and one['versions']['torch'] and one['machine']['processor'] for one in found)
     forms = {one['form'] for one in json.loads((tmp_path / 'measured/smoke.json').read_text())['entries']}
-    assert forms == {'plain', 'deploy', 'deploy-bf16', 'export'}
+    assert forms == {'plain', 'deploy'}
     page = (tmp_path / 'report.html').read_text()
     assert 'iFormer-T' in page and page.count('data:image/png') == 3
     assert all(f'<td>{one["commit"]}</td>' in page for one in found)
