@@ -21,7 +21,7 @@ _PAGE = """<!DOCTYPE html>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 82em; margin: 2em auto; padding: 0 1em }}
 .side {{ display: flex; flex-wrap: wrap; gap: 1em 3em; align-items: flex-start; overflow-x: auto }}
-table {{ border-collapse: collapse }}
+table {{ border-collapse: collapse; margin-top: 1em }}
 td {{ white-space: nowrap }}
 th, td {{ padding: .2em .9em .2em 0; text-align: right; border-bottom: 1px solid #8886 }}
 th:first-child, td:first-child {{ text-align: left }}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ..benchmark.report import pareto_front
 from ..errors import MissingFile
@@ -322,7 +323,8 @@ def _draw_front(
         axes.plot(*point, 'o', color=color, fillstyle='full' if here else 'none')
         axes.annotate(row.title, point, xytext=(5, 4), textcoords='offset points', fontsize=8, color=color)
     axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter('{x:g}')
-    axes.xaxis.set_minor_formatter('{x:g}')
+    axes.xaxis.set_minor_formatter('')
     axes.margins(x=0.25, y=0.12)
     axes.legend(loc='lower right', fontsize=9)
