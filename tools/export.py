@@ -128,7 +128,7 @@ def main() -> None:
     if args.to == 'coreml' and args.ios == 18:
         runtime.ios, form['fused_attention'] = 18, True
     network = network_of(model, args.what, args.image, about, **form)
-    images = read_images(args.calibrate, height, width) if args.calibrate else ()
+    images = read_images(args.calibrate, height, width, image=args.image) if args.calibrate else ()
     path = args.out.expanduser() / f'{name}_{args.what}_{height}x{width}_{precision}{runtime.suffix}'
     write(runtime, network, image, path, precision, images)
     if args.what in ('backbone', 'classifier'):

@@ -20,8 +20,15 @@ from .runtime import Run, Runtime, write
 LOADED = 16  # graphs that are kept in memory; the files of all others stay on disk
 
 
-def read_images(folder: Path, height: int, width: int, number: int = 32) -> list[Tensor]:
-    """The first images of a folder, by name, resized and normalized, each (1, 3, height, width).
+def read_images(folder: Path, height: int, width: int, number: int = 32, image: bool = False) -> list[Tensor]:
+    """The first images of a folder, by name, resized, each (1, 3, height, width).
+
+    Args:
+        folder: The folder, with all below it.
+        height: Height that they get.
+        width: Width that they get.
+        number: How many at most.
+        image: Whether they stay RGB from 0 to 255, as a `Network` with `image` takes them; else they are normalized.
 
     Raises:
         UserError: There are none.
@@ -31,9 +38,10 @@ def read_images(folder: Path, height: int, width: int, number: int = 32) -> list
         raise UserError(f'{folder} holds no .jpg, .jpeg or .png')
     images = []
     for path in paths[:number]:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert('RGB').resize((width, height)), dtype=np.float32)
-        images.append(torch.from_numpy(((pixels - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)[None].copy()))
+        with Image.open(path) as file:
+            pixels = np.asarray(file.convert('RGB').resize((width, height)), dtype=np.float32)
+        pixels = pixels if image else ((pixels - MEAN) / STD).astype(np.float32)
+        images.append(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()))
     return images
 
 

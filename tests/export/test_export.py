@@ -9,9 +9,11 @@ import torch
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS as SEGMENTORS
+from PIL import Image
 
 from mmiformer.errors import UserError
 from mmiformer.export import RUNTIMES, find_runtime, network_of, write
+from mmiformer.export.networks import MEAN, STD
 from mmiformer.export.replace import Converted, read_images, replace
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer, IFormerClassifier
@@ -155,3 +157,13 @@ def test_what_there_is_not(monkeypatch, tmp_path, backbone):
         network_of(backbone, 'classifier')
     with pytest.raises(UserError, match='holds no .jpg'):
         read_images(tmp_path, 64, 64)
+
+
+def test_images_for_calibration_are_in_the_range_of_the_input(tmp_path):
+    """A network that takes RGB images from 0 to 255 normalizes them itself."""
+    Image.new('RGB', (48, 32), (255, 0, 100)).save(tmp_path / 'a.png')
+    (raw,), (normalized,) = (read_images(tmp_path, 64, 96, image=image) for image in (True, False))
+    assert raw.shape == normalized.shape == (1, 3, 64, 96) and raw.dtype == normalized.dtype == torch.float32
+    assert raw[0, :, 5, 7].tolist() == [255, 0, 100]
+    expected = [(value - mean) / std for value, mean, std in zip((255, 0, 100), MEAN, STD, strict=True)]
+    assert normalized[0, :, 5, 7].tolist() == pytest.approx(expected, rel=1e-5)
