@@ -37,7 +37,7 @@ def build(cfg: Config):
 def test_classes_are_those_of_the_data_set(task):
     cfg = read(task)
     background = () if task == 'mask_rcnn' else ('background',)
-    found = list(datasets(cfg))
+    found = list(datasets(cfg).values())
     assert len(found) == 3
     for dataset in found:
         assert dataset.metainfo.classes == (*background, *CLASSES)
@@ -54,10 +54,10 @@ def test_one_variable_moves_the_data(task, end, monkeypatch):
     monkeypatch.setenv('ADE_ROOT', '/elsewhere')
     monkeypatch.delenv('SHAPES_ROOT', raising=False)
     layout = dict(mask_rcnn='coco', sem_fpn='ade')[task]
-    assert {dataset.data_root for dataset in datasets(read(task))} == {f'data/shapes/{layout}/'}
+    assert {dataset.data_root for dataset in datasets(read(task)).values()} == {f'data/shapes/{layout}/'}
     monkeypatch.setenv('SHAPES_ROOT', f'/scenes{end}')
     cfg = read(task)
-    assert {dataset.data_root for dataset in datasets(cfg)} == {f'/scenes/{layout}/'}
+    assert {dataset.data_root for dataset in datasets(cfg).values()} == {f'/scenes/{layout}/'}
     files = {metric.get('ann_file') for metric in evaluators(cfg)}
     assert files == ({'/scenes/coco/annotations/instances_val2017.json'} if task == 'mask_rcnn' else {None})
 

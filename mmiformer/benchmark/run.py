@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models import IFormer
+from ..models.blocks import freeze_statistics
 from .complexity import count
 from .forms import Contestant, Maps
 from .memory import kept_for_backward, peak_memory
@@ -73,9 +74,7 @@ def prepare(contestant: Contestant, workload: Workload) -> Entry:
     if train:
         macs *= 3  # each product has two gradients of its size (the first layer's to the image is not computed)
         network.train()
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        freeze_statistics(network)
     dtype = form.dtype or workload.dtype
     run, image = form.make(network, image, dtype)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]

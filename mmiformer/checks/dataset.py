@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
-from ..engine.config import kind, nodes
+from ..engine.config import datasets, kind, nodes
 from .parts import argument, find_type
 
 
@@ -91,15 +91,5 @@ class DataConfig:
 
 def data_configs(cfg: Mapping[str, Any], loaders: Sequence[str]) -> dict[str, DataConfig]:
     """The data sets that loaders read, inside of wrappers, by their places in the config."""
-    found, waiting = {}, [(f'{loader}.dataset', cfg[loader].get('dataset')) for loader in loaders if cfg.get(loader)]
-    while waiting:
-        where, dataset = waiting.pop(0)
-        if not isinstance(dataset, Mapping):
-            continue  # building tells
-        inner = {f'{where}.datasets.{index}': item for index, item in enumerate(dataset.get('datasets', ()))}
-        if 'dataset' in dataset:
-            inner[f'{where}.dataset'] = dataset['dataset']
-        waiting += inner.items()
-        if not inner and 'type' in dataset:
-            found[where] = DataConfig(dataset, cfg.get('default_scope'))
-    return found
+    found = datasets(cfg, loaders).items()
+    return {where: DataConfig(dataset, cfg.get('default_scope')) for where, dataset in found if 'type' in dataset}

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -165,17 +165,20 @@ def nodes(config: object) -> Iterator[dict]:
             yield from nodes(item)
 
 
-def datasets(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[dict]:
-    """The configs of the data sets that `loaders` read, inside wrappers such as RepeatDataset."""
-    for name in loaders:
-        waiting = [cfg[name].dataset] if cfg.get(name) else []
-        while waiting:
-            dataset = waiting.pop(0)
-            inner = [dataset['dataset']] if 'dataset' in dataset else list(dataset.get('datasets', []))
-            if inner:
-                waiting += inner
-            else:
-                yield dataset
+def datasets(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> dict[str, dict]:
+    """The configs of the data sets that loaders read, inside of wrappers such as RepeatDataset, by their places."""
+    found, waiting = {}, [(f'{loader}.dataset', cfg[loader].get('dataset')) for loader in loaders if cfg.get(loader)]
+    while waiting:
+        where, dataset = waiting.pop(0)
+        if not isinstance(dataset, Mapping):
+            continue  # building tells
+        inner = {f'{where}.datasets.{index}': item for index, item in enumerate(dataset.get('datasets', ()))}
+        if 'dataset' in dataset:
+            inner[f'{where}.dataset'] = dataset['dataset']
+        waiting += inner.items()
+        if not inner:
+            found[where] = dataset
+    return found
 
 
 def evaluators(cfg: Config, names: tuple[str, ...] = EVALUATORS) -> Iterator[dict]:
@@ -191,11 +194,11 @@ def set_data_root(cfg: Config, root: str | Path) -> None:
     Raises:
         UserError: The config's data sets have no `data_root`, or more than one, so what to move is unclear.
     """
-    old = {dataset.get('data_root') for dataset in datasets(cfg)}
+    old = {dataset.get('data_root') for dataset in datasets(cfg).values()}
     if len(old) != 1 or None in old:
         raise UserError(f'--data-root: the data sets of the config have the data_root {sorted(map(str, old))}, not one')
     old, new = old.pop().rstrip('/') + '/', f'{Path(root).expanduser()}/'
-    for part in (*datasets(cfg), *evaluators(cfg)):
+    for part in (*datasets(cfg).values(), *evaluators(cfg)):
         for key, value in part.items():
             if isinstance(value, str) and f'{value}/'.startswith(old):
                 part[key] = new + value[len(old) :]

@@ -47,8 +47,8 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         missing, unexpected = model.load_state_dict(state_dict, strict=False)
     except (RuntimeError, ValueError) as error:  # shapes, or weights of a backbone that are not its own
         lines = [line.strip() for line in str(error).splitlines()]
-        reason = ' '.join(lines[:4]) + (f' ... and {len(lines) - 4} more' if lines[4:] else '')
-        raise UserError(f'{source} does not fit the model of this config: {reason}') from error
+        why = ' '.join(lines[:4]) + (f' ... and {len(lines) - 4} more' if lines[4:] else '')
+        raise UserError(f'{source} does not fit the model of this config: {why}') from error
     # Batch counters are not weights, and old checkpoints have none.
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     faults = [

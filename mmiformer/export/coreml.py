@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .executorch import quiet
 from .networks import MEAN, STD, Network
-from .runtime import Run, Runtime
+from .runtime import Run, Runtime, quiet
 
 
 class CoreMl(Runtime):

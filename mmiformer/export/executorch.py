@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .networks import Network, Normalized
-from .runtime import Run, Runtime, check_calibration
+from .runtime import Run, Runtime, check_calibration, quiet
 
 
 class ExecuTorch(Runtime):
@@ -88,16 +84,3 @@ def quantize(module: torch.nn.Module, image: Tensor, calibration: Sequence[Tenso
     for sample in calibration:
         prepared(sample)
     return convert_pt2e(prepared)
-
-
-@contextlib.contextmanager
-def quiet():
-    """Silence what the conversion says of itself, on the logs of its libraries and on the screen."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(level)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import shutil
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -107,8 +111,21 @@ def check_calibration(runtime: str, calibration: Sequence[Tensor]) -> None:
     """
     if not calibration:
         raise UserError(
-            f'{runtime}: int8 takes the ranges of its values from images; name a folder of some by --images'
+            f'{runtime}: int8 takes the ranges of its values from images; name a folder of some by --calibrate'
         )
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence what the conversion says of itself, on the logs of its libraries and on the screen."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)
 
 
 @torch.no_grad()

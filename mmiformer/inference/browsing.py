@@ -21,7 +21,7 @@ def annotate_before_resizing(cfg: Config, loader: str) -> None:
 
     Test pipelines load them last, since results are compared with them at the size of the image file.
     """
-    for dataset in datasets(cfg, (loader,)):
+    for dataset in datasets(cfg, (loader,)).values():
         pipeline = dataset.get('pipeline', [])
         kinds = [kind(transform) for transform in pipeline]
         if 'LoadImageFromFile' in kinds and 'LoadAnnotations' in kinds:

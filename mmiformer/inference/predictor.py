@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 
 from ..checks.classes import recorded_meta
 from ..engine.building import building, reason
-from ..engine.config import datasets, kind
+from ..engine.config import LOADERS, datasets, kind
 from ..engine.runner import load_whole, speed_up
 from ..errors import UserError
 from .images import Reader
@@ -34,7 +34,7 @@ def classes_and_palette(cfg: Config, checkpoint: dict) -> tuple[list[str], list[
         UserError: Neither the checkpoint nor the config names classes.
     """
     recorded = recorded_meta(checkpoint)
-    dataset = next(datasets(cfg, ('test_dataloader', 'val_dataloader', 'train_dataloader')), {})
+    dataset = next(iter(datasets(cfg, LOADERS[::-1]).values()), {})
     data_set = dataset.get('type')
     if isinstance(data_set, str):
         with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
@@ -84,7 +84,7 @@ class Predictor:
     ):
         cfg = cfg.copy()
         init_default_scope(cfg.default_scope)
-        pipeline = next(datasets(cfg, ('test_dataloader',)), {}).get('pipeline', [])
+        pipeline = next(iter(datasets(cfg, ('test_dataloader',)).values()), {}).get('pipeline', [])
         load = next((transform for transform in pipeline if kind(transform) == 'LoadImageFromFile'), None)
         if load is None:
             raise UserError(

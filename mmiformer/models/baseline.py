@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..errors import UserError
@@ -22,7 +21,7 @@ METAFORMER_KEYS = (
 )
 
 
-class Baseline(BaseModule):
+class Baseline(loading.PretrainedModule):
     """A backbone of another paper.
 
     All ways of loading, the Runner's too, end in `_load_from_state_dict`. There published keys become the module's, and
@@ -41,17 +40,6 @@ class Baseline(BaseModule):
     def backbone_of(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """A backbone's part of a whole file, without its prefix."""
         return loading.under(state_dict, 'backbone.') or state_dict
-
-    def init_weights(self) -> None:
-        """Initialize as `init_cfg` says; pretrained weights are loaded strictly.
-
-        Raises:
-            MissingFile: The checkpoint cannot be had.
-            UserError: It does not hold this network's weights.
-        """
-        if self.is_init or not loading.init_pretrained(self):
-            super().init_weights()
-        self.is_init = True
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         weights = self.own_weights(loading.under(state_dict, prefix))

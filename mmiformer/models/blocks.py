@@ -29,6 +29,13 @@ def is_plain(module: nn.Module, *forwards: Callable) -> bool:
     )
 
 
+def freeze_statistics(module: nn.Module) -> None:
+    """Put all batch norms in evaluation mode, in place: they keep their statistics, and scale and shift still train."""
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.eval()
+
+
 class ConvBN(nn.Sequential):
     """A convolution without bias, a norm, and an activation if asked for (section 3.2).
 

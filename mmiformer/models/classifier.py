@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .. import checkpoint
@@ -33,7 +32,7 @@ class Head(nn.Module):
 
 
 @MODELS.register_module()
-class IFormerClassifier(BaseModule):
+class IFormerClassifier(loading.PretrainedModule):
     """iFormer with global attention, average pooling and one head or two.
 
     Args:
@@ -71,16 +70,6 @@ class IFormerClassifier(BaseModule):
         self.head = Head(channels[-1], num_classes)
         if distillation:
             self.head_dist = Head(channels[-1], num_classes)
-
-    def init_weights(self) -> None:
-        """Initialize as `init_cfg` says; pretrained weights are loaded strictly, heads too.
-
-        Raises:
-            OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
-        """
-        if self.is_init or not loading.init_pretrained(self):
-            super().init_weights()
-        self.is_init = True
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         loading.adapt_classifier_state_dict(self, state_dict, prefix)

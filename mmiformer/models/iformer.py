@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -19,7 +18,7 @@ from ..registry import MODELS
 from . import deploy as deploy_form
 from . import loading
 from .arch import get_arch, stage_kinds, window_span
-from .blocks import BLOCKS, ConvBN
+from .blocks import BLOCKS, ConvBN, freeze_statistics
 from .windows import partition, reverse
 
 # Facts of the released network that the paper does not state: truncated normal for every convolution, std 0.02.
@@ -97,7 +96,7 @@ def recompute_options(block: nn.Module) -> dict:
 
 
 @MODELS.register_module()
-class IFormer(BaseModule):
+class IFormer(loading.PretrainedModule):
     """iFormer with multi-scale outputs, for detection and segmentation.
 
     With `window_size=16, num_chunks=16` the attention is channel-chunked hybrid window SHMA (section F), with
@@ -236,16 +235,6 @@ class IFormer(BaseModule):
         if frozen_stages not in range(-1, stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages} must be from -1 (nothing) to {stages} (everything)')
 
-    def init_weights(self) -> None:
-        """Initialize as `init_cfg` says; pretrained weights are loaded strictly.
-
-        Raises:
-            OSError, ValueError: The checkpoint cannot be had, or does not hold this network's weights.
-        """
-        if self.is_init or not loading.init_pretrained(self):
-            super().init_weights()
-        self.is_init = True
-
     def switch_to_deploy(self, dtype: torch.dtype | None = None) -> None:
         """Turn into the deploy form, in place: for inference alone, faster, with the same outputs.
 
@@ -291,9 +280,7 @@ class IFormer(BaseModule):
         if mode:
             self._freeze()
             if self.norm_eval:
-                for module in self.modules():
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
+                freeze_statistics(self)
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -315,7 +302,6 @@ class IFormer(BaseModule):
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.out_indices:
-                outputs.append(
-                    (x.to(dtype) if self.deploy else x).contiguous()
-                )  # mmcv's operators, such as RoIAlign, read wrong from channels-last maps
+                level = x.to(dtype) if self.deploy else x
+                outputs.append(level.contiguous())  # mmcv's operators, such as RoIAlign, misread channels-last maps
         return tuple(outputs)

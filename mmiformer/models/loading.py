@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import torch
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .. import checkpoint as files
@@ -216,3 +217,18 @@ def init_pretrained(module: nn.Module) -> bool:
     for cfg in pretrained:
         load_pretrained(module, **{key: value for key, value in cfg.items() if key != 'type'})
     return bool(pretrained)
+
+
+class PretrainedModule(BaseModule):
+    """A module whose `init_cfg` loads pretrained weights strictly, by :func:`load_pretrained`."""
+
+    def init_weights(self) -> None:
+        """Initialize as `init_cfg` says; pretrained weights are loaded strictly.
+
+        Raises:
+            MissingFile: The checkpoint cannot be had.
+            UserError: It does not hold this network's weights.
+        """
+        if self.is_init or not init_pretrained(self):
+            super().init_weights()
+        self.is_init = True

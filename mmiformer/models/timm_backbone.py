@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import few
 from ..registry import MODELS
 from .baseline import METAFORMER_KEYS, Baseline, rename
+from .blocks import freeze_statistics
 
 # Keys of PoolFormer's code, which are mmpretrain's and mmseg's too.
 _POOLFORMER_KEYS = (
@@ -233,9 +234,7 @@ class TimmBackbone(Baseline):
         if mode:
             self._freeze()
             if self.norm_eval:
-                for module in self.modules():
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
+                freeze_statistics(self)
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -13,8 +13,9 @@ from shlex import join
 
 import torch
 
+from ..checks.dataset import data_configs
 from ..download import name_of
-from ..engine.config import LOADERS, datasets, read_config
+from ..engine.config import LOADERS, read_config
 from ..engine.jobs import Step, Steps
 from .results import Result, commit, hash_config, read_results
 from .rows import TASKS, Row
@@ -167,12 +168,8 @@ class Run:
         return '\n'.join(lines)
 
     def _missing_data(self) -> list[Path]:
-        loaders = LOADERS if self.seed is not None else LOADERS[-1:]
-        paths = []
-        for dataset in datasets(self.cfg, loaders):
-            root = Path(dataset.get('data_root') or '')
-            names = [*(dataset.get('data_prefix') or {}).values(), *filter(None, [dataset.get('ann_file')])]
-            paths += [root / name for name in names]
+        found = data_configs(self.cfg, LOADERS if self.seed is not None else LOADERS[-1:]).values()
+        paths = [Path(path) for data in found for path in (*data.prefixes.values(), data.annotations) if path]
         return [path for path in dict.fromkeys(paths) if not path.exists()]
 
     def _missing_weights(self) -> Iterator[str]:
