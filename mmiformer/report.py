@@ -27,7 +27,8 @@ th, td {{ padding: .2em .9em .2em 0; text-align: right; border-bottom: 1px solid
 th:first-child, td:first-child {{ text-align: left }}
 .strong td {{ font-weight: 600 }}
 .faint td {{ opacity: .6 }}
-img {{ max-width: 100%; margin-top: 1.5em; background: #fff; border-radius: 6px }}
+.picture {{ overflow-x: auto; margin-top: 1.5em }}
+img {{ width: 100%; min-width: 48em; background: #fff; border-radius: 6px }}
 </style>
 <h1>{title}</h1>
 {body}
@@ -74,8 +75,9 @@ def _row(tag: str, cells: Sequence[object], kind: str = '') -> str:
 
 
 def picture(png: Path, alt: str) -> str:
-    """HTML of a PNG, with the file in it."""
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}">'
+    """HTML of a wide PNG, with the file in it. A narrow screen scrolls it, so that its text stays legible."""
+    source = f'data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}'
+    return f'<div class="picture"><img alt="{escape(alt)}" src="{source}"></div>'
 
 
 def save_figure(figure: Figure, path: Path) -> None:

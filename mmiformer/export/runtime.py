@@ -63,7 +63,8 @@ class Runtime:
             raise UserError(f'{self.name} has no --precision {precision}; it has {", ".join(self.precisions)}')
         for module in self.modules:
             try:
-                import_module(module)
+                with quiet():
+                    import_module(module)
             except ImportError as error:
                 raise UserError(
                     f'{self.name} needs {module}, which cannot be imported ({error}). Install it: '

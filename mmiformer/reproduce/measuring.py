@@ -63,10 +63,8 @@ def backbones(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[Network]:
         rows: The rows.
         chosen: Which forms, as far as a network has them; by default all, and the runtimes that are installed.
     """
-    runtimes = installed()
-    ours, theirs = (
-        [form for form in (*forms, *runtimes) if form in (chosen or (*forms, *runtimes))] for forms in (OURS, THEIRS)
-    )
+    runtimes = installed(chosen or RUNNABLE)
+    ours, theirs = ([form for form in forms if form in (chosen or forms)] + runtimes for forms in (OURS, THEIRS))
     found = []
     for row in rows:
         if row.configs:
@@ -157,10 +155,10 @@ def _converted(name: str, model: nn.Module, image: Tensor) -> Callable[[Tensor],
         return runtime.load(path, 'fp32')
 
 
-def installed() -> list[str]:
-    """The runtimes that are installed and run on this machine."""
+def installed(names: Sequence[str] = RUNNABLE) -> list[str]:
+    """Those of the runtimes that are installed and run on this machine."""
     found = []
-    for name in RUNNABLE:
+    for name in (name for name in RUNNABLE if name in names):
         with suppress(UserError):
             find_runtime(name).require('backbone', 'fp32')
             found.append(name)
