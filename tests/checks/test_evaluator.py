@@ -76,6 +76,11 @@ def test_a_missing_file(cfg, tmp_path):
     mend(cfg)
 
 
+def test_a_file_that_the_data_set_misses_too_is_said_once(cfg, tmp_path):
+    (tmp_path / 'val.json').unlink()
+    assert errors(cfg) == []  # the check of the data set says it, and where to get it
+
+
 def test_a_broken_file(cfg, tmp_path):
     (tmp_path / 'broken.json').write_text('{"images": [')
     cfg.val_evaluator.ann_file = str(tmp_path / 'broken.json')
