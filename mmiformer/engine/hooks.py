@@ -3,6 +3,7 @@
 import mmcv
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 
 from ..errors import UserError, few
 from ..registry import HOOKS
@@ -64,7 +65,7 @@ class StopAtBadLoss(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Count the iterations whose loss is not finite, and name the loss and the images."""
         bad = {
-            name: float(value)
+            name: float(torch.as_tensor(value).detach())
             for name, value in (outputs or {}).items()
             if 'loss' in name and not torch.isfinite(torch.as_tensor(value)).all()
         }
@@ -83,3 +84,23 @@ class StopAtBadLoss(Hook):
             f'{message}. The run stops, and its last checkpoint stays. A lower learning rate or '
             'optim_wrapper.clip_grad.max_norm may help, and --resume goes on from there'
         )
+
+
+class ValidateResumed(Hook):
+    """Validate first where a run resumes: what stopped it may have stopped that validation, the last one too.
+
+    A checkpoint is written before its validation and cannot tell whether there was one.
+    """
+
+    priority = 'LOWEST'  # what validates must be set up
+
+    def before_train(self, runner):
+        """Validate, if the checkpoint is of the end of an epoch, or of an iteration, that has a validation."""
+        loop = runner.train_loop
+        if not runner._resume or runner.val_loop is None or getattr(loop, 'done', 0):
+            return
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        place, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+        loop._decide_current_val_interval()
+        if place >= max(loop.val_begin, 1) and (place % loop.val_interval == 0 or place == end):
+            runner.val_loop.run()

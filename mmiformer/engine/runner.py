@@ -22,7 +22,7 @@ from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
 from .building import building, reason
 from .config import RUNNER_ARGUMENTS, kind
-from .hooks import StopAtBadLoss
+from .hooks import StopAtBadLoss, ValidateResumed
 from .loops import EpochLoop, resumable
 from .notes import log_notes
 from .saving import WholeCheckpointHook
@@ -160,6 +160,7 @@ class WholeRunner(Runner):
             hooks['bad_loss'] = {'type': StopAtBadLoss, **bad_loss}
         super().register_default_hooks(hooks)
         self.register_hook(StopHook(self._signals))
+        self.register_hook(ValidateResumed())
 
     def train(self):
         with self._signals:

@@ -98,6 +98,30 @@ def test_resumed_equals_uninterrupted(uninterrupted, scenes, tmp_path):
     assert not (tmp_path / 'interrupted.pth').exists()
 
 
+class Figures(Hook):
+    """Notes what is trained and validated."""
+
+    def __init__(self):
+        self.trained, self.validated = [], {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.trained.append(runner.iter + 1)
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validated[runner.iter] = metrics
+
+
+@pytest.mark.parametrize('name', SCENES)
+def test_a_validation_that_was_stopped_is_made_up_for(name, scenes, tmp_path):
+    """That of the end too, after which there is nothing to train."""
+    whole, resumed = Figures(), Figures()
+    with pytest.raises(Stopped):
+        train(name, scenes, tmp_path, whole, Interrupt(12, validating=True))
+    train(name, scenes, tmp_path, resumed)
+    assert whole.trained == list(range(1, 13)) and resumed.trained == []
+    assert list(resumed.validated) == [12] and resumed.validated[12] and 12 not in whole.validated
+
+
 class Poison(Hook):
     """Makes the weights NaN before an iteration, or the loss alone infinite."""
 
