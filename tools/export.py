@@ -1,10 +1,11 @@
-"""Write a network as a file for another runtime: Core ML, ONNX, OpenVINO or ExecuTorch.
+"""Write a network as a file for another runtime, Core ML, ONNX, OpenVINO or ExecuTorch, and hold it against torch.
 
 python tools/export.py m --to coreml --size 512 --out exports
 python tools/export.py configs/sem_fpn/iformer_m_40k.py --checkpoint iFormer_m_iter_40000.pth \\
     --to onnx --what segmentor --image --out exports
 """
 
+import platform
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from pathlib import Path
@@ -12,30 +13,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mmiformer.benchmark.timing import spread
 from mmiformer.engine.building import building
 from mmiformer.engine.cli import add_trust, command
 from mmiformer.engine.config import import_toolbox, read_config
 from mmiformer.engine.runner import load_whole
 from mmiformer.engine.runs import read_checkpoint
 from mmiformer.errors import UserError, few
-from mmiformer.export import NETWORKS, RUNTIMES, find_runtime, network_of, write
+from mmiformer.export import NETWORKS, RUNTIMES, Network, Runtime, combinations, find_runtime, network_of, write
+from mmiformer.export.onnx import SIDES
+from mmiformer.export.parity import EQUAL, differences, samples
 from mmiformer.export.replace import read_images
+from mmiformer.export.runtime import quiet
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
 from mmiformer.models.classifier import load_classifier
 from mmiformer.models.loading import load_pretrained
 
 
 def parse_args() -> Namespace:
-    runtimes = [find_runtime(name) for name in RUNTIMES]
-    lines = [
-        f'  {one.name:10}  --what {"|".join(one.networks)}\n{"":14}--precision {"|".join(one.precisions)}'
-        f'   --chunks {one.form["num_chunks"]}'
-        for one in runtimes
-    ]
     parser = ArgumentParser(
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
-        epilog='\n'.join(['what there is, defaults first:', *lines]),
+        epilog=f'what there is, defaults first:\n{combinations()}',
     )
     parser.add_argument('network', metavar='CONFIG_OR_ARCH', help=f'a config file, or one of {" ".join(ARCHS)}')
     parser.add_argument('--to', choices=RUNTIMES, required=True, help='the runtime')
@@ -53,10 +52,23 @@ def parse_args() -> Namespace:
     parser.add_argument('--chunks', type=int, metavar='N', help='channel chunks of windows (default: by the runtime)')
     parser.add_argument('--slices', action='store_true', help='cut windows by slices, which takes no reshapes')
     parser.add_argument(
-        '--ios', type=int, choices=(16, 18), default=16, help='Core ML: from which iOS on; 18 fuses attention'
+        '--dynamic',
+        action='store_true',
+        help=f'ONNX: a file for any number of images of any size in multiples of {SIDES}; --size is that of the check',
+    )
+    parser.add_argument(
+        '--ios', type=int, choices=(16, 18), help='Core ML: from which iOS on (default: 16); 18 fuses attention'
     )
     parser.add_argument('--image', action='store_true', help='take RGB images from 0 to 255, not normalized ones')
-    parser.add_argument('--calibrate', metavar='DIR', type=Path, help='a folder of images, for int8 but in Core ML')
+    parser.add_argument(
+        '--calibrate',
+        metavar='DIR',
+        type=Path,
+        help="a folder of images, for int8's ranges (Core ML's int8 needs none)",
+    )
+    parser.add_argument(
+        '--photos', metavar='DIR', type=Path, help='a folder of images to compare on (default: drawn scenes)'
+    )
     parser.add_argument('--out', metavar='DIR', type=Path, required=True, help='the folder to write to')
     add_trust(parser)
     args = parser.parse_args()
@@ -64,7 +76,30 @@ def parse_args() -> Namespace:
         parser.error('--size takes one number or two, from 32 up')
     if args.chunks is not None and args.chunks < 1:
         parser.error('--chunks takes a number from 1 up')
+    if args.dynamic and args.slices:
+        parser.error('--slices needs a fixed size, so it does not go with --dynamic')
+    if args.dynamic and any(side % SIDES for side in args.size):
+        parser.error(f'--dynamic takes sizes in multiples of {SIDES}')
     return args
+
+
+def set_up(args: Namespace) -> tuple[Runtime, str]:
+    """The runtime with its options, and the precision.
+
+    Raises:
+        UserError: There is no such combination, or a package is missing.
+    """
+    runtime = find_runtime(args.to)
+    for name in ('ios', 'dynamic'):
+        if value := getattr(args, name):
+            if name not in runtime.options:
+                those = [other for other in RUNTIMES if name in find_runtime(other).options]
+                raise UserError(f'--{name} is for --to {" or ".join(those)}, not for {args.to}')
+            setattr(runtime, name, value)
+    precision = runtime.require(args.what, args.precision)
+    if args.calibrate and (precision != 'int8' or args.to == 'coreml'):
+        raise UserError(f'--calibrate is for int8 that has ranges; {args.to} in {precision} has none')
+    return runtime, precision
 
 
 def build_arch(args: Namespace) -> nn.Module:
@@ -98,7 +133,8 @@ def build_config(args: Namespace) -> nn.Module:
 
 def graph_of(model: nn.Module, image: torch.Tensor) -> Counter:
     """{type: how many} of the operators of a backbone or classifier as it is in torch."""
-    program = torch.export.export(model, (image,)).run_decompositions({})
+    with quiet():
+        program = torch.export.export(model, (image,)).run_decompositions({})
     return Counter(
         str(node.target).removeprefix('aten.').split('.')[0]
         for node in program.graph.nodes
@@ -110,31 +146,54 @@ def show(title: str, kinds: Counter) -> None:
     print(f'{title}: {sum(kinds.values())} operators ({", ".join(f"{n} {kind}" for kind, n in kinds.most_common())})')
 
 
+def compare(runtime: Runtime, network: Network, path: Path, precision: str, images: list[torch.Tensor]) -> None:
+    """Say how far the file is from torch.
+
+    Raises:
+        UserError: It computes something else.
+    """
+    run = runtime.numbers(path, precision)
+    if run is None:
+        print('not compared with torch: this machine cannot run it')
+        return
+    found = differences(network, run, images)
+    by = ' (computed by the interpreter of mmiformer)' if type(run).__name__ == 'Program' else ''
+    print(f'largest difference from torch, over the largest value{by}:')
+    print('  ' + ', '.join(f'{one.output} {one.largest:.1e}' for one in found))
+    if precision == 'fp32' and not max(one.largest for one in found) <= EQUAL:
+        raise UserError(
+            f'{path} was written, but in fp32 it must not be further than {EQUAL:g} from torch: do not use it'
+        )
+
+
 @command('nothing was written')
 def main() -> None:
     args = parse_args()
-    runtime = find_runtime(args.to)
-    precision = runtime.require(args.what, args.precision)
+    runtime, precision = set_up(args)
+    height, width = args.size[0], args.size[-1]
+    photos = samples(args.photos, height, width, 2, args.image)
+    images = read_images(args.calibrate, height, width, image=args.image) if args.calibrate else ()
     torch.manual_seed(0)
     model = (build_arch if args.network in ARCHS else build_config)(args).eval()
-    height, width = args.size[0], args.size[-1]
-    image = torch.zeros(1, 3, height, width)
     weights = Path(args.checkpoint).name if args.checkpoint else 'random'
     name = Path(args.network).stem if args.network not in ARCHS else f'iformer_{args.network}'
-    about = dict(network=name, what=args.what, weights=weights, size=f'{height} x {width}', precision=precision)
-    form = dict(runtime.form, by_slices=args.slices)
+    size = f'multiples of {SIDES}' if args.dynamic else f'{height} x {width}'
+    about = dict(network=name, what=args.what, weights=weights, size=size, precision=precision)
+    form = dict(runtime.form, by_slices=args.slices, fused_attention=args.ios == 18)
     if args.chunks:
         form['num_chunks'] = args.chunks
-    if args.to == 'coreml' and args.ios == 18:
-        runtime.ios, form['fused_attention'] = 18, True
     network = network_of(model, args.what, args.image, about, **form)
-    images = read_images(args.calibrate, height, width, image=args.image) if args.calibrate else ()
-    path = args.out.expanduser() / f'{name}_{args.what}_{height}x{width}_{precision}{runtime.suffix}'
-    write(runtime, network, image, path, precision, images)
+    size = 'dynamic' if args.dynamic else f'{height}x{width}'
+    path = args.out.expanduser() / f'{name}_{args.what}_{size}_{precision}{runtime.suffix}'
+    write(runtime, network, photos[0], path, precision, images)
     if args.what in ('backbone', 'classifier'):
-        show('torch', graph_of(getattr(model, 'backbone', model) if args.what == 'backbone' else model, image))
+        show('torch', graph_of(getattr(model, 'backbone', model) if args.what == 'backbone' else model, photos[0]))
     show(args.to, runtime.operators(path))
     print(f'input: image; outputs: {few(network.outputs, 20)}')
+    compare(runtime, network, path, precision, photos)
+    if args.to == 'coreml' and platform.system() == 'Darwin':
+        low, median, high = spread(runtime.times(path))
+        print(f'Core ML on this Mac: {median:.2f} ms, quartiles {low:.2f} to {high:.2f}')
     print(f'written to {path}' + ('' if args.checkpoint else ', with random weights'))
 
 

@@ -24,7 +24,7 @@ from mmiformer.engine.runs import read_checkpoint, set_work_dir
 from mmiformer.errors import UserError
 from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_labels, dump_results, figures_by_class, keep_classes
 from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
-from mmiformer.export import RUNTIMES, find_runtime
+from mmiformer.export import RUNNABLE, find_runtime
 from mmiformer.export.replace import replace
 
 
@@ -42,7 +42,7 @@ def parse_args() -> Namespace:
     add_compile(parser)
     parser.add_argument(
         '--runtime',
-        choices=[name for name in RUNTIMES if name != 'coreml'],
+        choices=RUNNABLE,
         help="let this runtime compute a detector's backbone, or a whole segmentor, as tools/export.py writes it",
     )
     parser.add_argument('--precision', choices=('fp32', 'fp16', 'bf16', 'int8'), help="the runtime's (default: fp32)")

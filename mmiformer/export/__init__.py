@@ -1,6 +1,16 @@
 """Exports: iFormer for runtimes other than torch, one small class each."""
 
 from .networks import NETWORKS, Network, network_of
-from .runtime import RUNTIMES, Runtime, find_runtime, write
+from .runtime import RUNNABLE, RUNTIMES, Runtime, combinations, find_runtime, write
 
-__all__ = ['NETWORKS', 'RUNTIMES', 'Network', 'Runtime', 'find_runtime', 'network_of', 'write']
+__all__ = [
+    'NETWORKS',
+    'RUNNABLE',
+    'RUNTIMES',
+    'Network',
+    'Runtime',
+    'combinations',
+    'find_runtime',
+    'network_of',
+    'write',
+]

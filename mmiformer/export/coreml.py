@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import platform
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -21,9 +23,11 @@ class CoreMl(Runtime):
     """Core ML from iOS 16 on. The mission's form: windows in 16 channel chunks."""
 
     name, suffix, modules = 'coreml', '.mlpackage', ('coremltools',)
+    extras = ('coreml',)
     networks = ('backbone', 'classifier')
     precisions = ('fp16', 'fp32', 'int8')
     form = dict(num_chunks=16)
+    options = ('ios',)
     ios = 16
 
     def convert(
@@ -57,13 +61,30 @@ class CoreMl(Runtime):
         import coremltools as ct
 
         model = ct.models.MLModel(str(path))
-        names = [output.name for output in model.get_spec().description.output]
+        description = model.get_spec().description
+        names = [output.name for output in description.output]
+        picture = description.input[0].type.HasField('imageType')
 
         def run(image: Tensor) -> tuple[Tensor, ...]:
-            outputs = model.predict({'image': image.numpy()})
+            outputs = model.predict({'image': as_picture(image) if picture else image.numpy()})
             return tuple(torch.from_numpy(np.asarray(outputs[name], dtype=np.float32)) for name in names)
 
         return run
+
+    def numbers(self, path: Path, precision: str) -> Run | None:
+        if platform.system() == 'Darwin':
+            return self.load(path, precision)
+        from .interpreter import Program
+
+        return Program(path)
+
+    def times(self, path: Path, number: int = 50) -> list[float]:
+        """Milliseconds of predictions as Core ML itself measures them, on a Mac."""
+        import coremltools as ct
+        from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
+
+        benchmarker = MLModelBenchmarker(ct.models.MLModel(str(path)))
+        return asyncio.run(benchmarker.benchmark_predict(iterations=number, warmup=True)).samples
 
     def operators(self, path: Path) -> Counter:
         import coremltools as ct
@@ -73,6 +94,11 @@ class CoreMl(Runtime):
         kinds = Counter(operator.type for operator in block.operations)
         del kinds['const']
         return kinds
+
+
+def as_picture(image: Tensor) -> Image.Image:
+    """What Core ML takes for an RGB image (1, 3, H, W) from 0 to 255."""
+    return Image.fromarray(image[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
 
 
 def fold_std(module: nn.Module) -> tuple[nn.Module, float]:

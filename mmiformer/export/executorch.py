@@ -1,7 +1,8 @@
-"""ExecuTorch's files, computed by XNNPACK."""
+"""ExecuTorch's files, computed by XNNPACK, or by Core ML on Apple's devices."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .networks import Network, Normalized
 from .runtime import Run, Runtime, check_calibration, quiet
 
@@ -17,9 +19,15 @@ class ExecuTorch(Runtime):
     """ExecuTorch with XNNPACK, which takes the whole network as one piece."""
 
     name, suffix, modules = 'executorch', '.pte', ('executorch.exir', 'torchao')
+    extras = ('executorch',)
     networks = ('backbone', 'classifier')
     precisions = ('fp32', 'int8')
     form = dict(num_chunks=1)
+
+    def advice(self) -> str:
+        if sys.version_info[:2] in ((3, 10), (3, 12)):
+            return 'It is for torch 2.13, which docs/install.md has for Python 3.11 and 3.13 alone: take one of these'
+        return super().advice()
 
     def convert(
         self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
@@ -36,7 +44,9 @@ class ExecuTorch(Runtime):
                 module = quantize(module, image, calibration)
             program = torch.export.export(module, (image,))
             program = program.run_decompositions(XNNPACK_WAYS)
-            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            lowered = to_edge_transform_and_lower(
+                program, partitioner=[XnnpackPartitioner()], constant_methods=constants(network)
+            )
             path.write_bytes(lowered.to_executorch().buffer)
 
     def load(self, path: Path, precision: str) -> Run:
@@ -49,12 +59,57 @@ class ExecuTorch(Runtime):
         from executorch.exir._serialize._program import deserialize_pte_binary
 
         program = deserialize_pte_binary(path.read_bytes()).program
-        [plan] = program.execution_plan
+        plan = next(plan for plan in program.execution_plan if plan.name == 'forward')
         names = [f'{operator.name}.{operator.overload}' for operator in plan.operators]
         calls = [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
         kinds = Counter(names[call.op_index] for call in calls if hasattr(call, 'op_index'))
         kinds['delegate'] = sum(hasattr(call, 'delegate_index') for call in calls)
         return kinds
+
+
+class ExecuTorchCoreMl(ExecuTorch):
+    """ExecuTorch with Core ML, for apps on Apple's devices: the file is written on any system."""
+
+    name, suffix = 'executorch-coreml', '_coreml.pte'
+    modules = (*ExecuTorch.modules, 'coremltools', 'executorch.backends.apple.coreml.executorchcoreml')
+    extras = ('executorch', 'coreml')
+    precisions = ('fp16', 'fp32')
+    form = dict(num_chunks=16)
+    options = ('ios',)
+    ios = 16
+
+    def convert(
+        self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
+    ) -> None:
+        with quiet():
+            import coremltools as ct
+            from executorch.backends.apple.coreml.compiler import CoreMLBackend
+            from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            module = Normalized(network.module) if network.image else network.module
+            specs = CoreMLBackend.generate_compile_specs(
+                compute_precision=ct.precision.FLOAT32 if precision == 'fp32' else ct.precision.FLOAT16,
+                minimum_deployment_target=getattr(ct.target, f'iOS{self.ios}'),
+            )
+            program = torch.export.export(module, (image,))
+            lowered = to_edge_transform_and_lower(
+                program,
+                partitioner=[CoreMLPartitioner(compile_specs=specs)],
+                constant_methods=constants(network),
+            )
+            path.write_bytes(lowered.to_executorch().buffer)
+
+    def load(self, path: Path, precision: str) -> Run:
+        raise UserError("executorch-coreml: an app on one of Apple's devices runs it")
+
+    def numbers(self, path: Path, precision: str) -> None:
+        return None
+
+
+def constants(network: Network) -> dict[str, str]:
+    """What the file says of itself, as methods that return it; ExecuTorch's files have no metadata."""
+    return {f'about_{key}': value for key, value in network.about.items()}
 
 
 def split_by_slices(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +26,14 @@ class Network:
         outputs: Their names.
         about: What the file says of itself, {key: text}.
         image: Whether the input is an RGB image from 0 to 255 instead of a normalized one.
+        expected: Computes from images what the model itself does, as torch has it, to hold the module against.
     """
 
     module: nn.Module
     outputs: tuple[str, ...]
     about: dict[str, str] = field(default_factory=dict)
     image: bool = False
+    expected: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
 
 class Normalized(nn.Module):
@@ -41,7 +43,7 @@ class Normalized(nn.Module):
         network: Maps normalized images to a tuple of tensors.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Callable[[Tensor], tuple[Tensor, ...]]):
         super().__init__()
         self.network = network
         self.register_buffer('mean', torch.tensor(MEAN).view(3, 1, 1))
@@ -110,21 +112,29 @@ class Detector(nn.Module):
 
 def _backbone(model: nn.Module, **form: object) -> Network:
     backbone = model if isinstance(model, IFormer) else model.backbone
-    return Network(export_form(backbone, **form), tuple(f'stage{index + 1}' for index in backbone.out_indices))
+    names = tuple(f'stage{index + 1}' for index in backbone.out_indices)
+    return Network(export_form(backbone, **form), names, expected=backbone)
 
 
 def _classifier(model: nn.Module, **form: object) -> Network:
-    return Network(Classifier(model, **form), ('logits',))
+    return Network(Classifier(model, **form), ('logits',), expected=lambda x: (model(x),))
 
 
 def _segmentor(model: nn.Module, **form: object) -> Network:
-    return Network(LabelMap(model, **form), ('labels',))
+    def labels(x: Tensor) -> tuple[Tensor]:
+        return (model.encode_decode(x, [dict(img_shape=x.shape[2:])] * len(x)).argmax(1),)
+
+    return Network(LabelMap(model, **form), ('labels',), expected=labels)
 
 
 def _detector(model: nn.Module, **form: object) -> Network:
+    def maps_and_proposals(x: Tensor) -> tuple[Tensor, ...]:
+        maps = model.extract_feat(x)
+        return (*maps, *sum(map(list, model.rpn_head(maps)), []))
+
     levels = range(2, 2 + model.neck.num_outs)
     names = tuple(f'{kind}{level}' for kind in ('p', 'scores', 'deltas') for level in levels)
-    return Network(Detector(model, **form), names)
+    return Network(Detector(model, **form), names, expected=maps_and_proposals)
 
 
 # {--what: how it is made, which class or part a model must have}.
@@ -154,4 +164,5 @@ def network_of(model: nn.Module, what: str, image: bool = False, about: dict | N
     if not fits(model):
         raise UserError(f'--what {what}: {type(model).__name__} is none, or its backbone is no IFormer')
     network = make(model.eval(), **form)
-    return Network(network.module.eval(), network.outputs, dict(about or {}), image)
+    expected = Normalized(network.expected) if image else network.expected
+    return replace(network, module=network.module.eval(), about=dict(about or {}), image=image, expected=expected)

@@ -10,23 +10,29 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import Dim
 
 from .networks import Network, Normalized
 from .runtime import Run, Runtime
+
+SIDES = 256  # a window of stage 3, 16 x 16, in pixels of the image
 
 
 class Onnx(Runtime):
     """ONNX and ONNX Runtime on the CPU."""
 
     name, suffix, modules = 'onnx', '.onnx', ('onnx', 'onnxscript', 'onnxruntime')
+    extras = ('onnx',)
     networks = ('backbone', 'classifier', 'segmentor', 'detector')
     precisions = ('fp32',)
     form = dict(num_chunks=16)
+    options = ('dynamic',)
+    dynamic = False
 
     def convert(
         self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
     ) -> None:
-        export_onnx(network, image, path)
+        export_onnx(network, image, path, self.dynamic)
 
     def load(self, path: Path, precision: str) -> Run:
         import onnxruntime
@@ -42,8 +48,20 @@ class Onnx(Runtime):
         return Counter(node.op_type for node in onnx.load(path).graph.node if node.op_type != 'Constant')
 
 
-def export_onnx(network: Network, image: Tensor, path: Path) -> None:
-    """Write an ONNX file with its weights in it and what is known of it in its metadata."""
+def export_onnx(network: Network, image: Tensor, path: Path, dynamic: bool = False) -> None:
+    """Write an ONNX file with its weights in it and what is known of it in its metadata.
+
+    Args:
+        network: The network.
+        image: An image of the size that the file is for.
+        path: The file.
+        dynamic: Whether it is for any number of images of any size in multiples of `SIDES` instead. Then no map has to
+            be padded before it is cut into windows.
+    """
+    shapes = None
+    if dynamic:
+        image = torch.zeros(2, 3, 2 * SIDES, 3 * SIDES)  # torch takes a 1, or sides that are equal, for fixed
+        shapes = ({0: Dim('batch'), 2: SIDES * Dim('rows'), 3: SIDES * Dim('columns')},)
     module = Normalized(network.module) if network.image else network.module
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)  # says what it does not look for
     with warnings.catch_warnings():
@@ -53,6 +71,7 @@ def export_onnx(network: Network, image: Tensor, path: Path) -> None:
             (image,),
             input_names=['image'],
             output_names=list(network.outputs),
+            dynamic_shapes=shapes,
             dynamo=True,
             external_data=False,
             verbose=False,

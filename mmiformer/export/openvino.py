@@ -20,6 +20,7 @@ class OpenVino(Runtime):
     """OpenVINO on the CPU; bf16 is how an fp32 file is run."""
 
     name, suffix, modules = 'openvino', '.xml', ('onnx', 'onnxscript', 'openvino', 'nncf')
+    extras = ('openvino',)
     networks = ('backbone', 'classifier', 'segmentor', 'detector')
     precisions = ('fp32', 'fp16', 'bf16', 'int8')
     form = dict(num_chunks=1)
@@ -45,7 +46,7 @@ class OpenVino(Runtime):
         import openvino
 
         core = openvino.Core()
-        if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        if precision == 'bf16' and not has_bf16():
             raise UserError('openvino: this processor has no bfloat16 arithmetic, so --precision bf16 cannot run on it')
         options = {
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
@@ -56,6 +57,9 @@ class OpenVino(Runtime):
         # The runtime's own arrays are overwritten by the next image.
         return lambda image: tuple(torch.tensor(map_) for map_ in model([image.contiguous().numpy()]).to_tuple())
 
+    def numbers(self, path: Path, precision: str) -> Run | None:
+        return None if precision == 'bf16' and not has_bf16() else self.load(path, precision)
+
     def operators(self, path: Path) -> Counter:
         import openvino
 
@@ -63,6 +67,13 @@ class OpenVino(Runtime):
         for kind in ('Constant', 'Parameter', 'Result'):
             del kinds[kind]
         return kinds
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO has arithmetic in bfloat16 on this processor."""
+    import openvino
+
+    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def quantize(model: object, calibration: Sequence[Tensor]) -> object:

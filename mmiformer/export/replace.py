@@ -38,11 +38,19 @@ def read_images(folder: Path, height: int, width: int, number: int = 32, image: 
         raise UserError(f'{folder} holds no .jpg, .jpeg or .png')
     images = []
     for path in paths[:number]:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert('RGB').resize((width, height)), dtype=np.float32)
-        pixels = pixels if image else ((pixels - MEAN) / STD).astype(np.float32)
-        images.append(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()))
+        try:
+            with Image.open(path) as file:
+                images.append(as_input(file, height, width, image))
+        except OSError as error:
+            raise UserError(f'{path} is no image that can be read: {error}') from error
     return images
+
+
+def as_input(picture: Image.Image, height: int, width: int, image: bool = False) -> Tensor:
+    """A picture, resized, as a network takes it: (1, 3, height, width). `image` is as in :func:`read_images`."""
+    pixels = np.asarray(picture.convert('RGB').resize((width, height)), dtype=np.float32)
+    pixels = pixels if image else ((pixels - MEAN) / STD).astype(np.float32)
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
 
 
 class Converted(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import shutil
 import tempfile
 import warnings
 from collections import Counter
@@ -28,27 +27,33 @@ RUNTIMES = {
     'onnx': ('onnx', 'Onnx'),
     'openvino': ('openvino', 'OpenVino'),
     'executorch': ('executorch', 'ExecuTorch'),
+    'executorch-coreml': ('executorch', 'ExecuTorchCoreMl'),
 }
+RUNNABLE = ('onnx', 'openvino', 'executorch')  # on any machine; Core ML runs on Apple's alone
 
 
 class Runtime:
     """A runtime: what it needs, how it converts, how it runs.
 
     Attributes:
-        name: As in `--to`, and the extra of the package that installs it.
+        name: As in `--to`.
+        extras: Of the package, which install it.
         modules: What must be importable.
         suffix: Of its files.
         networks: What it can take, out of `NETWORKS`.
         precisions: What it can compute in, the default first.
         form: Options of :func:`~mmiformer.models.export_form` that suit it.
+        options: Attributes of its own that may be set, such as `ios`.
     """
 
     name: ClassVar[str]
+    extras: ClassVar[tuple[str, ...]]
     modules: ClassVar[tuple[str, ...]]
     suffix: ClassVar[str]
     networks: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     form: ClassVar[dict]
+    options: ClassVar[tuple[str, ...]] = ()
 
     def require(self, what: str, precision: str | None) -> str:
         """Check a combination of options and that the runtime is installed, and return the precision.
@@ -56,21 +61,23 @@ class Runtime:
         Raises:
             UserError: There is no such combination, or a package is missing.
         """
-        if what not in self.networks:
-            raise UserError(f'{self.name} has no --what {what}; it has {", ".join(self.networks)}')
         precision = precision or self.precisions[0]
-        if precision not in self.precisions:
-            raise UserError(f'{self.name} has no --precision {precision}; it has {", ".join(self.precisions)}')
+        if what not in self.networks or precision not in self.precisions:
+            raise UserError(f'{self.name} has no --what {what} in {precision}. What there is:\n{combinations()}')
         for module in self.modules:
             try:
                 with quiet():
                     import_module(module)
             except ImportError as error:
                 raise UserError(
-                    f'{self.name} needs {module}, which cannot be imported ({error}). Install it: '
-                    f"pip install -r requirements/{self.name}.txt, or pip install 'mmiformer[{self.name}]'"
+                    f'{self.name} needs {module}, which cannot be imported ({error}). {self.advice()}'
                 ) from error
         return precision
+
+    def advice(self) -> str:
+        """How it is installed."""
+        files = ' '.join(f'-r requirements/{extra}.txt' for extra in self.extras)
+        return f"Install it: pip install {files}, or pip install 'mmiformer[{','.join(self.extras)}]'"
 
     def convert(
         self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()
@@ -93,6 +100,10 @@ class Runtime:
         """Open a file as a function from an image (B, 3, H, W) to tensors."""
         raise NotImplementedError
 
+    def numbers(self, path: Path, precision: str) -> Run | None:
+        """What computes a file's numbers on this machine, to hold them against torch's; None where nothing does."""
+        return self.load(path, precision)
+
     def operators(self, path: Path) -> Counter:
         """{type: how many} of the operators in a file, constants left out."""
         raise NotImplementedError
@@ -102,6 +113,17 @@ def find_runtime(name: str) -> Runtime:
     """The runtime of this name in `RUNTIMES`."""
     module, kind = RUNTIMES[name]
     return getattr(import_module(f'{__package__}.{module}'), kind)()
+
+
+def combinations() -> str:
+    """A table of the runtimes: what each takes, what it computes in, its channel chunks; defaults first."""
+    runtimes = [find_runtime(name) for name in RUNTIMES]
+    rows = [('--to', '--what', '--precision', '--chunks')]
+    rows += [(one.name, '|'.join(one.networks), '|'.join(one.precisions), one.form['num_chunks']) for one in runtimes]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return '\n'.join(
+        '  '.join(['', *(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True))]).rstrip() for row in rows
+    )
 
 
 def check_calibration(runtime: str, calibration: Sequence[Tensor]) -> None:
@@ -122,7 +144,8 @@ def quiet():
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter('ignore')
             yield
     finally:
@@ -152,7 +175,17 @@ def write(
     with tempfile.TemporaryDirectory(prefix='.export-', dir=path.parent) as folder:
         runtime.convert(network, image, Path(folder, path.name), precision, calibration)
         for part in sorted(Path(folder).iterdir()):  # OpenVINO writes .bin and .xml, Core ML a folder
-            target = path.with_name(part.name)
-            if target.is_dir():
-                shutil.rmtree(target)
-            part.replace(target)
+            _swap(part, path.with_name(part.name))
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a file or folder in its place. What was there goes only once the new one stands."""
+    if not target.is_dir():
+        new.replace(target)
+        return
+    old = target.rename(new.with_name(f'old-{new.name}'))
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise

@@ -22,7 +22,7 @@ from ..benchmark.timing import interleave, matmul_peak, spread, stopwatch, track
 from ..engine.building import building
 from ..engine.config import import_toolbox, read_config
 from ..errors import UserError
-from ..export import RUNTIMES, find_runtime, write
+from ..export import RUNNABLE, RUNTIMES, find_runtime, write
 from ..export import Network as Exported
 from ..models import ARCHS, IFormer, export_form
 from ..models.timm_backbone import TimmBackbone
@@ -30,7 +30,6 @@ from .rows import Row
 
 # The released code measures the latency of L2 on a network of its own, with fewer channels: docs/tables.md.
 L2_LATENCY = ARCHS['l2']._replace(stem_channels=24, channels=(48, 128, 256, 448), head_dims=(0, 0, 128, 112))._asdict()
-RUNNABLE = ('onnx', 'openvino', 'executorch')  # Core ML runs on Apple's machines alone
 OURS, THEIRS = ('plain', 'deploy', 'deploy-bf16', 'export'), ('plain', 'folded')
 ATTENTIONS = {
     'SHMA': dict(window_size=None),

@@ -9,10 +9,10 @@ import torch
 
 from mmiformer.errors import UserError
 from mmiformer.export import find_runtime, network_of, write
+from mmiformer.export.interpreter import Program
 from mmiformer.models import IFormer, IFormerClassifier
 
 from ..helpers import SHALLOW, randomize, relative_error
-from .mil import Program
 
 SIZE = (72, 104)
 

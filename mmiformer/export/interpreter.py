@@ -6,6 +6,7 @@ It computes in float32: of fp16 and int8 it shows what rounding the weights and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import coremltools as ct
 import numpy as np
@@ -88,7 +89,7 @@ class Program:
         path: The `.mlpackage`.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: Path):
         model = ct.models.MLModel(str(path), skip_model_load=True)
         self.spec = model.get_spec()
         version = self.spec.specificationVersion
