@@ -146,6 +146,13 @@ class _Stream:
         return next(self._batches)
 
 
+def end_workers(loader: DataLoader) -> None:
+    """End the workers that a loader keeps. At the end of Python they would be killed, and leave temporary folders."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()
+        loader._iterator = None
+
+
 def resumable(loop: dict) -> dict:
     """The config of a training loop, with MMEngine's two loops replaced by those of this module."""
     loop = dict(loop)

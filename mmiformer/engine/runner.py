@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
 from ..errors import UserError, few
@@ -23,7 +23,7 @@ from ..models.deploy import switch_to_deploy
 from .building import building, reason
 from .config import RUNNER_ARGUMENTS, kind
 from .hooks import StopAtBadLoss, ValidateResumed
-from .loops import EpochLoop, resumable
+from .loops import EpochLoop, end_workers, resumable
 from .notes import log_notes
 from .saving import WholeCheckpointHook
 from .stopping import StopHook, StopSignals
@@ -163,8 +163,28 @@ class WholeRunner(Runner):
         self.register_hook(ValidateResumed())
 
     def train(self):
-        with self._signals:
-            return super().train()
+        try:
+            with self._signals:
+                return super().train()
+        finally:
+            self._end_workers()
+
+    def val(self):
+        try:
+            return super().val()
+        finally:
+            self._end_workers()
+
+    def test(self):
+        try:
+            return super().test()
+        finally:
+            self._end_workers()
+
+    def _end_workers(self):
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if isinstance(loop, BaseLoop):  # else it was not built
+                end_workers(loop.dataloader)
 
     def build_logger(self, *args, **kwargs):
         logger = super().build_logger(*args, **kwargs)
