@@ -25,15 +25,15 @@ setup: ## make .venv with the pinned stack and this package, and check it
 			"Name another: make setup PYTHON=/usr/bin/python3.11" >&2; exit 1; }
 	@'$(BASE_PYTHON)' tools/setup_env.py
 
-# The runtimes of tools/export.py, which the tests need and nothing else does.
-RUNTIMES := $(patsubst %,requirements/%.txt,onnx openvino coreml executorch)
+# Extras that the tests need: the runtimes of tools/export.py, and mmpretrain.
+EXTRAS := $(patsubst %,requirements/%.txt,imagenet onnx openvino coreml executorch)
 
-.venv/runtimes: requirements/onedl.txt $(RUNTIMES) | setup
-	.venv/bin/python -m pip install $(FIND_LINKS:%=--find-links %) -c requirements/onedl.txt torch $(RUNTIMES:%=-r %)
+.venv/extras: requirements/onedl.txt $(EXTRAS) | setup
+	.venv/bin/python -m pip install $(FIND_LINKS:%=--find-links %) -c requirements/onedl.txt torch $(EXTRAS:%=-r %)
 	touch $@
 
 # Two processes, since most of the time is toolboxes being imported; their idle threads leave the cores to each other.
-test: setup .venv/runtimes ## run the whole test suite
+test: setup .venv/extras ## run the whole test suite
 	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## check format and lint with ruff

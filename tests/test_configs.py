@@ -62,7 +62,7 @@ def build(cfg: Config) -> nn.Module:
 
 
 def test_there_are_these_configs():
-    found = {str(path.relative_to(CONFIGS).with_suffix('')) for path in CONFIGS.glob('*/iformer_*_[14]*.py')}
+    found = {str(path.relative_to(CONFIGS).with_suffix('')) for path in CONFIGS.glob('*/iformer_*_[14]*[xk].py')}
     assert found == set(BOTH)
 
 

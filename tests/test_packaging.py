@@ -103,7 +103,9 @@ def test_metadata(built):
 
 
 @pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
-@pytest.mark.parametrize('extra', ['onedl', 'openmmlab', 'peers', 'onnx', 'openvino', 'coreml', 'executorch'])
+@pytest.mark.parametrize(
+    'extra', ['onedl', 'openmmlab', 'imagenet', 'peers', 'onnx', 'openvino', 'coreml', 'executorch']
+)
 def test_extras_are_the_pins_of_the_requirements(built, extra, python):
     def chosen(lines) -> set:
         environment = dict(extra=extra, python_version=python)

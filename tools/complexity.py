@@ -13,6 +13,7 @@ from mmiformer.engine.building import building
 from mmiformer.engine.cli import command
 from mmiformer.engine.config import import_toolbox, read_config
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
+from mmiformer.models.classification import Classifier
 
 
 def parse_args() -> Namespace:
@@ -42,7 +43,7 @@ def of_arch(arch: str, height: int, width: int) -> list[Count]:
 
 
 def of_config(path: str, height: int, width: int) -> list[Count]:
-    """The parts of a detector or segmentor."""
+    """The parts of a detector or segmentor; a classifier as a whole."""
     cfg = read_config(path)
     import_toolbox(cfg)
     from mmengine.registry import MODELS, init_default_scope
@@ -50,6 +51,8 @@ def of_config(path: str, height: int, width: int) -> list[Count]:
     init_default_scope(cfg.default_scope)
     with building(cfg, 'model'):
         model = MODELS.build(cfg.model)
+    if isinstance(model, Classifier):
+        return [count(f'classifier, {height} x {width}', model, model.eval(), torch.zeros(1, 3, height, width))[0]]
     return [part._replace(name=f'{part.name}, {height} x {width}') for part in count_parts(model, height, width)]
 
 

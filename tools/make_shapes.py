@@ -1,4 +1,4 @@
-"""Draw the embedded mini data set: COCO's and ADE20K's layout, from the same scenes.
+"""Draw the embedded mini data set: COCO's, ADE20K's and ImageNet's layout, from the same scenes.
 
     python tools/make_shapes.py data/shapes --images 300 --size 128 --seed 0
 

@@ -1,7 +1,8 @@
-"""Evaluate a checkpoint: MMEngine's Runner on a config of mmdet or mmseg, ending with one table.
+"""Evaluate a checkpoint: MMEngine's Runner on a config of mmdet, mmseg or mmpretrain, ending with one table.
 
 python tools/test.py configs/mask_rcnn/iformer_m_1x.py iFormer_m_epoch_12.pth --out result.json
 python tools/test.py configs/sem_fpn/iformer_m_40k.py work_dirs/iformer_m_40k/iter_40000.pth --per-class
+python tools/test.py configs/imagenet/iformer_m_distill_300e.py iFormer_m_distill.pth
 """
 
 from argparse import Namespace
@@ -79,7 +80,7 @@ def prepare(args: Namespace) -> tuple[Config, dict]:
         if args.out.suffix != '.json':
             raise UserError(f'--out {args.out}: the figures are written as JSON, so give a name that ends in .json')
         args.out.parent.mkdir(parents=True, exist_ok=True)
-    tested = read_checkpoint(args.checkpoint, args.trust_checkpoint)
+    tested = read_checkpoint(args.checkpoint, args.trust_checkpoint, bare=cfg.default_scope == 'mmpretrain')
     cfg.load_from, cfg.resume = str(args.checkpoint), False
     import_toolbox(cfg)
     if args.per_class:

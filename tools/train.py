@@ -1,4 +1,4 @@
-"""Train a detector or segmentor: MMEngine's Runner on a config of mmdet or mmseg.
+"""Train a detector, segmentor or classifier: MMEngine's Runner on a config of mmdet, mmseg or mmpretrain.
 
 python tools/train.py configs/mask_rcnn/iformer_m_1x.py
 python tools/train.py configs/sem_fpn/iformer_m_40k.py --data-root /data/ADEChallengeData2016 --resume
@@ -77,7 +77,7 @@ def prepare(args: Namespace) -> tuple[Config, dict | None]:
     checkpoint.use_in_mmengine(args.trust_checkpoint)
     settle_run(cfg, args.launcher, args.local_rank, args.seed, resumed)
     check_config(cfg, ['train_dataloader', 'val_dataloader'], resumed, training=True)
-    if not resumed and (pretrained := recipe.pretrained_file(cfg)):
+    for pretrained in recipe.pretrained_files(cfg, bool(resumed)):
         checkpoint.locate(pretrained)  # before the data is read
     return cfg, resumed
 

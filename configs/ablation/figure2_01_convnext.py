@@ -1,5 +1,5 @@
 # Figure 2, the lightened ConvNeXt: 1.07 ms, 74.9 % top-1. The paper does not give its widths; these are iFormer-M's.
-_base_ = '../_base_/models/ablation.py'
+_base_ = '../_base_/ablation_300e.py'
 
 model = dict(
     backbone=dict(

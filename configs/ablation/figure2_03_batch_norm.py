@@ -1,5 +1,5 @@
 # Figure 2, "Normalization", and overlapping downsampling: 0.77 ms, 77.1 % top-1.
-_base_ = '../_base_/models/ablation.py'
+_base_ = '../_base_/ablation_300e.py'
 
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
 # Table 7, 78 % of the conv blocks of stage 3 as SHA, 7 pairs with an FFN: 1.12 ms, 79.3 % top-1.
-_base_ = '../_base_/models/ablation.py'
+_base_ = '../_base_/ablation_300e.py'
 
 model = dict(
     backbone=dict(

@@ -14,12 +14,13 @@ from mmengine.config import Config
 from ..datasets.ade20k import check_ade20k
 from ..datasets.coco import check_classes, check_coco
 from ..datasets.coco_file import read_coco
+from ..datasets.imagenet import find_classes
 from ..datasets.pairs import find_pairs
 from ..datasets.place import Place
 from ..datasets.shapes import CLASSES
-from ..datasets.sources import ADE20K, COCO
+from ..datasets.sources import ADE20K, COCO, IMAGENET
 from ..engine.config import LOADERS, evaluators, kind, nodes
-from ..errors import UserError
+from ..errors import UserError, few
 from .coco import CocoUse, check_coco_file
 from .dataset import DataConfig, data_configs
 from .findings import Finding
@@ -81,6 +82,8 @@ def check_dataset(
             yield from _check_detection(data, where, metrics, reader)
         elif data.scope != 'mmdet' and (data.reads_like('BaseSegDataset') or data.kind == 'ADE20KDataset'):
             yield from _check_segmentation(data, where, ignored, reader)
+        elif data.reads_like('CustomDataset') and not data.annotations and data.get('with_label', True):
+            yield from _check_classification(data, where, reader)
         else:
             yield from _check_paths(data, where)
     except UserError as error:
@@ -236,3 +239,40 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
         next((load['imdecode_backend'] for load in loads if load.get('imdecode_backend')), 'pillow'),
     )
     yield from check_labels(list(zip(images, labels, strict=True)), rules, loader, where, reader)
+
+
+# --------------------------------------------------------------------------------------------------- classification
+
+
+def _check_classification(data: DataConfig, where: str, reader: Sample) -> Iterator[Finding]:
+    """Check a data set of mmpretrain's that has one folder for each class."""
+    (folder,) = data.prefixes.values()
+    if os.path.isfile(os.path.join(data.root, 'meta', f'{data.get("split")}.txt')):
+        yield Finding('note', where, 'its files are listed in meta/, so they were not looked at')
+        return
+    official = data.kind == 'ImageNet' and not data.config.get('metainfo')
+    place = Place(data.root, IMAGENET if official else None, _is_drawn(data))
+    if not os.path.isdir(folder):
+        raise place.missing('The folder of the images', folder)
+    found = find_classes(folder, data.get('extensions'))
+    if not any(found.values()):
+        raise place.error(f'{os.path.abspath(folder)} has no images in folders, one for each class.')
+    classes = data.classes
+    if classes and len(classes) != len(found):
+        raise place.error(
+            f'{os.path.abspath(folder)} has {len(found)} folders ({few(found)}), and there are {len(classes)} classes.'
+        )
+    if empty := [name for name, paths in found.items() if not paths]:
+        yield Finding('error', where, f'no images in {len(empty)} folders of {folder}: {few(empty)}')
+    # Labels count by the folders' names, whatever the classes are called.
+    if classes and {*found} == {*classes} and list(found) != list(classes):
+        yield Finding(
+            'error',
+            where,
+            f'the folders count in the order {few(found, 10)}, and metainfo.classes says {few(classes, 10)}',
+            'Bring metainfo.classes into the order of the folders.',
+        )
+    images = [path for paths in found.values() for path in paths]
+    yield Finding('fact', where, f'{len(images)} images in {len(found)} folders')
+    if loader := ImageLoader.of(data):
+        yield from check_images(images, [None] * len(images), loader, where, reader)

@@ -35,6 +35,8 @@ class DataConfig:
         self.config = config
         self.kind = kind(config)
         prefixes = config.get('data_prefix') or {}
+        if isinstance(prefixes, str):  # of mmpretrain's data sets
+            prefixes = dict(img_path=prefixes or config.get('split', ''))
         named = config['type'].rpartition('.')[0] if isinstance(config['type'], str) else ''
         self.scope = named or scope or ('mmdet' if 'img' in prefixes else 'mmseg')
         self.cls = find_type(config, DATASETS, self.scope)

@@ -64,9 +64,9 @@ def check_heads(
                 allowed = {1, 2}
             if isinstance(head.get(key), int) and not head.get('class_agnostic'):  # one mask for all classes
                 if head[key] in allowed:
-                    right.append(f'{path} {head[key]}')
+                    right.append(f'{path or "model"} {head[key]}')
                 else:
-                    wrong[f'model.{path}.{key}'] = head[key], min(allowed)
+                    wrong['.'.join(filter(None, ('model', path, key)))] = head[key], min(allowed)
         weights = head.get('class_weight')
         if (
             isinstance(weights, (list, tuple))

@@ -1,7 +1,9 @@
-"""ImageNet's validation images, prepared as for the published accuracies."""
+"""ImageNet in folders, one for each class; its validation images, prepared as for the published accuracies."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,28 @@ def preprocess(image: Image.Image) -> Tensor:
     return torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(STD)).permute(2, 0, 1)
 
 
+def find_classes(root: str | os.PathLike[str], suffixes: Sequence[str] = SUFFIXES) -> dict[str, list[str]]:
+    """The images of a folder with one folder for each class, at any depth below that, following links.
+
+    Args:
+        root: The folder.
+        suffixes: Ends of the images' names, in small letters.
+
+    Returns:
+        {class: paths}, in the order of the folders' names, by which the labels count.
+    """
+    found = {}
+    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+        below = os.walk(os.path.join(root, name), followlinks=True)
+        found[name] = sorted(
+            os.path.join(parent, file)
+            for parent, _, files in below
+            for file in files
+            if file.lower().endswith(tuple(suffixes))
+        )
+    return found
+
+
 class ImageFolder(Dataset):
     """The images of a folder with one folder for each class, whose labels follow the order of the folders' names.
 
@@ -42,21 +66,15 @@ class ImageFolder(Dataset):
     def __init__(self, root: Path, num_classes: int):
         if not root.is_dir():
             raise MissingFile(f'there is no folder {root}; it should hold the validation images of ImageNet')
-        folders = sorted(path for path in root.iterdir() if path.is_dir())
+        folders = find_classes(root)
         if len(folders) != num_classes:
             raise UserError(
                 f'{root} has {len(folders)} folders, the weights know {num_classes} classes. Each class needs a folder '
                 'of its images; the ILSVRC 2012 archive of validation images comes flat and must be sorted first'
             )
-        self.samples = [
-            (path, label)
-            for label, folder in enumerate(folders)
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
-        if empty := set(range(num_classes)) - {label for _, label in self.samples}:
-            names = few(folders[label].name for label in sorted(empty))
-            raise UserError(f'{root}: no images ({", ".join(SUFFIXES)}) in {len(empty)} folders: {names}')
+        self.samples = [(path, label) for label, paths in enumerate(folders.values()) for path in paths]
+        if empty := [name for name, paths in folders.items() if not paths]:
+            raise UserError(f'{root}: no images ({", ".join(SUFFIXES)}) in {len(empty)} folders: {few(empty)}')
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -48,8 +48,10 @@ class Place:
             lines.append(f'It is in {near}: use that, {variable}--data-root {near}.')
         if self.drawn:
             folder = os.path.dirname(os.path.normpath(self.root))
-            lines.append(f'To draw it, in the layouts of both tasks: python tools/make_shapes.py {folder or "."}')
-            lines.append('If you have it elsewhere: SHAPES_ROOT=FOLDER, or --data-root FOLDER/coco or FOLDER/ade.')
+            lines.append(f'To draw it, in all its layouts: python tools/make_shapes.py {folder or "."}')
+            lines.append(
+                'If you have it elsewhere: SHAPES_ROOT=FOLDER, or --data-root FOLDER/coco, FOLDER/ade or FOLDER/imagenet.'
+            )
         elif self.source is None:
             lines.append(
                 'The path is put together from data_root and ann_file or data_prefix of the config'
@@ -58,7 +60,10 @@ class Place:
             )
         else:
             command = f'python tools/prepare_data.py {self.source.key} {self.root or self.source.default_root}'
-            lines.append(f'To download, complete and check {self.source.title} there ({self.source.page}): {command}')
+            what = f'To download, complete and check {self.source.title} there ({self.source.page})'
+            if not self.source.base_url:
+                what = f'To unpack and check {self.source.title} there (its archives are on {self.source.page})'
+            lines.append(f'{what}: {command}')
             lines.append(f'If you have it elsewhere: {self.source.variable}=FOLDER, or --data-root FOLDER.')
         return '\n'.join(lines)
 

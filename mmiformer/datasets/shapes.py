@@ -1,11 +1,13 @@
 """The embedded mini data set: drawn scenes with exact instance masks and label maps.
 
-One call of :func:`make_dataset` writes the same scenes in the layouts of COCO and of ADE20K::
+One call of :func:`make_dataset` writes the same scenes in the layouts of COCO and of ADE20K, and in that of ImageNet
+each of their objects by itself::
 
     OUT/shapes.json                                                  what it was made with
     OUT/coco/{train2017,val2017}/000000000001.png
     OUT/coco/annotations/instances_{train2017,val2017}.json
     OUT/ade/{images,annotations}/{training,validation}/000000000001.png
+    OUT/imagenet/{train,val}/{disc,square,...}/000000000001_1.png
 
 Instances carry the pixels that are *visible*, as uncompressed run lengths (a ring has a hole, a covered disc may be in
 two parts), so the masks of a picture never overlap. Label maps follow ADE20K's convention, so that
@@ -19,6 +21,7 @@ many threads it uses.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,9 +39,10 @@ CLASSES = tuple(SHAPES)
 PALETTE = ((228, 87, 86), (76, 120, 168), (245, 177, 52), (84, 162, 75), (178, 121, 162), (70, 190, 190))  # RGB
 MIN_SIZE = 64
 
-_VERSION = 2  # of the drawing; raise it with every change that moves a pixel
+_VERSION = 3  # of what is written; raise it with every change that moves a pixel
 _HELD_OUT = 5  # one scene in so many is held out
 _SPLITS = {'train': ('train2017', 'training'), 'val': ('val2017', 'validation')}  # names in COCO and ADE20K
+_MARGIN = 0.1  # around an object in a picture of its own
 
 _ATTEMPTS = 40
 _MIN_VISIBLE = 0.65  # the share of each object that stays in sight
@@ -118,7 +122,7 @@ def make_scene(seed: int, split: str, index: int, size: int = 128) -> Scene:
 
 
 def make_dataset(out: str | Path, images: int = 300, size: int = 128, seed: int = 0, progress: bool = False) -> bool:
-    """Write a data set in both layouts, with one scene in five (at least one) held out.
+    """Write a data set in all layouts, with one scene in five (at least one) held out.
 
     It is made in a temporary folder beside `out` and moved there at the end, so an interrupted call leaves no `out`.
 
@@ -215,6 +219,10 @@ def _write_split(out: Path, split: str, scenes: Iterable[Scene]) -> None:
         coco_image.write_bytes(pixels)
         ade_image.write_bytes(pixels)
         label_map.write_bytes(_png(scene.label_map()))
+        for number, (label, pixels) in enumerate(crops(scene), 1):
+            path = out / 'imagenet' / split / CLASSES[label] / f'{index + 1:012d}_{number}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_png(pixels))
         height, width = scene.instances.shape
         images.append(dict(id=index + 1, file_name=coco_image.name, height=height, width=width))
         for label, mask in zip(scene.labels, scene.masks(), strict=True):
@@ -222,6 +230,16 @@ def _write_split(out: Path, split: str, scenes: Iterable[Scene]) -> None:
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
     content = dict(images=images, annotations=annotations, categories=categories)
     _annotation_file(out, split).write_text(json.dumps(content, separators=(',', ':')))
+
+
+def crops(scene: Scene) -> Iterator[tuple[int, np.ndarray]]:
+    """Each object of a scene by itself: its class index, and the pixels of the square around it, cut at the borders."""
+    height, width = scene.instances.shape
+    for label, mask in zip(scene.labels, scene.masks(), strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        y, x = int(rows[0] + rows[-1] + 1) // 2, int(columns[0] + columns[-1] + 1) // 2
+        reach = math.ceil((0.5 + _MARGIN) * max(len(rows), len(columns)))
+        yield label, scene.image[max(y - reach, 0) : min(y + reach, height), max(x - reach, 0) : min(x + reach, width)]
 
 
 def _coco_instance(label: int, mask: np.ndarray) -> dict:

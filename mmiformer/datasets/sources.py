@@ -1,4 +1,4 @@
-"""Where COCO and ADE20K come from, and what belongs to them: data alone."""
+"""Where COCO, ADE20K and ImageNet come from, and what belongs to them: data alone."""
 
 from __future__ import annotations
 
@@ -131,6 +131,28 @@ ADE20K = Source(
         Split('training', 'images/training', 'annotations/training', 20_210),
         Split('validation', 'images/validation', 'annotations/validation', 2000),
     ),
+)
+
+# To be downloaded by hand, with an account.
+IMAGENET = Source(
+    key='imagenet',
+    title='ImageNet-1K (ILSVRC 2012)',
+    page='https://image-net.org/download-images',
+    base_url='',
+    variable='IMAGENET_ROOT',
+    default_root='data/imagenet',
+    archives=(
+        Archive(
+            'ILSVRC2012_img_train.tar',
+            size=147_897_477_120,
+            unpacked=147_000_000_000,
+            holds={'train/*': 1000},
+            training_only=True,
+        ),
+        Archive('ILSVRC2012_img_val.tar', size=6_744_924_160, unpacked=6_700_000_000, holds={'val/*': 1000}),
+        Archive('ILSVRC2012_devkit_t12.tar.gz', size=2_568_145, unpacked=0, holds={}),
+    ),
+    splits=(Split('training', 'train', '', 1_281_167), Split('validation', 'val', '', 50_000)),
 )
 
 SOURCES = {source.key: source for source in (COCO, ADE20K)}

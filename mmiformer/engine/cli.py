@@ -43,7 +43,7 @@ class KeyValues(DictAction):
 def add_data_root(parser: ArgumentParser) -> None:
     """Add `--data-root`."""
     parser.add_argument(
-        '--data-root', metavar='DIR', help='the data set; takes precedence over the variables COCO_ROOT and ADE_ROOT'
+        '--data-root', metavar='DIR', help='the data set; takes precedence over COCO_ROOT, ADE_ROOT, IMAGENET_ROOT'
     )
 
 
@@ -104,7 +104,7 @@ def deploy_dtype(args: Namespace) -> torch.dtype | None:
 def make_parser(description: str) -> ArgumentParser:
     """A parser with the options that training and testing share."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file of mmdet or mmseg')
+    parser.add_argument('config', help='config file of mmdet, mmseg or mmpretrain')
     parser.add_argument('--work-dir', metavar='DIR', help='where logs go (default: below work_dirs/, by the config)')
     add_data_root(parser)
     add_cfg_options(parser, 'train_dataloader.batch_size=4 model.test_cfg.rcnn.score_thr=0.1')

@@ -33,6 +33,8 @@ RUNNER_KEYS = RUNNER_ARGUMENTS | {
 }
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
+# Toolboxes, and the extra of this package that brings what the others do not.
+SCOPES = {'mmdet': 'onedl', 'mmseg': 'onedl', 'mmpretrain': 'imagenet'}
 
 
 def open_config(
@@ -63,7 +65,7 @@ def read_config(path: str | Path) -> Config:
 
     Raises:
         MissingFile: There is no such file; the message names the project's configs that come near.
-        UserError: It cannot be read, or is for neither mmdet nor mmseg.
+        UserError: It cannot be read, or is for none of the toolboxes in `SCOPES`.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -72,10 +74,8 @@ def read_config(path: str | Path) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-    if cfg.get('default_scope') not in ('mmdet', 'mmseg'):
-        raise UserError(
-            f"config {path}: default_scope={cfg.get('default_scope')!r}; the tools run configs of 'mmdet' and 'mmseg'"
-        )
+    if (scope := cfg.get('default_scope')) not in SCOPES:
+        raise UserError(f'config {path}: default_scope={scope!r}; the tools run configs of {", ".join(SCOPES)}')
     return cfg
 
 
@@ -218,7 +218,7 @@ def import_toolbox(cfg: Config) -> None:
         except (ImportError, AssertionError) as error:  # the toolboxes assert their versions
             raise UserError(
                 f'{module} cannot be imported: {error}. This config needs {cfg.default_scope} and mmcv with its '
-                'compiled operators; docs/install.md tells how to install them'
+                f'compiled operators: pip install "mmiformer[{SCOPES[cfg.default_scope]}]", as docs/install.md tells'
             ) from error
         finally:  # the forks print that a product of their makers is not installed
             for line in printed.getvalue().splitlines():

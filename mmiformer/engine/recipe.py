@@ -36,22 +36,27 @@ def start_from_random(cfg: Config) -> None:
 
 
 def trust_pretrained(cfg: Config) -> None:
-    """Let the project's networks unpickle anything that the files of their `init_cfg` hold, in place."""
+    """Let the project's networks and a teacher unpickle anything that the files of their `init_cfg` hold, in place."""
     for node in nodes(cfg.model):
-        if str(node.get('type')).startswith('mmiformer.'):
+        if str(node.get('type')).startswith('mmiformer.') or node is cfg.model.get('teacher'):
             inits = node.get('init_cfg') or []
             for init in inits if isinstance(inits, (list, tuple)) else [inits]:
                 if init.get('type') == 'Pretrained':
                     init['trust'] = True
 
 
-def pretrained_file(cfg: Config) -> str | None:
-    """The weight file that a backbone of the project starts from, as `checkpoint.locate` takes it; None for none."""
-    backbone = cfg.model.get('backbone') or {}
-    init = backbone.get('init_cfg')
-    if str(backbone.get('type')).startswith('mmiformer.') and isinstance(init, dict):
-        return init.get('checkpoint')
-    return None
+def pretrained_files(cfg: Config, resumed: bool = False) -> list[str]:
+    """The weight files that a training needs before it begins, as `checkpoint.locate` takes them.
+
+    Args:
+        cfg: The config.
+        resumed: Whether the network has its own weights already, and only its teacher needs some.
+    """
+    model, teacher = cfg.model, cfg.model.get('teacher')
+    ours = [] if resumed else [model, model.get('backbone') or {}]
+    parts = [part for part in ours if str(part.get('type')).startswith('mmiformer.')] + [teacher or {}]
+    inits = [part.get('init_cfg') for part in parts]
+    return [init['checkpoint'] for init in inits if isinstance(init, dict) and init.get('checkpoint')]
 
 
 _NEW_RUN = 'To start a new run from its weights, replace --resume with --cfg-options load_from=CHECKPOINT'

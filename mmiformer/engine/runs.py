@@ -7,6 +7,7 @@ from mmengine.dist import sync_random_seed
 
 from ..checkpoint import load, locate
 from ..errors import UserError, few
+from ..models.loading import state_dict_of
 from .launch import join_processes
 from .saving import last_whole_checkpoint
 
@@ -59,21 +60,24 @@ def find_checkpoint(resume: str | None, work_dir: Path) -> Path | None:
     )
 
 
-def read_checkpoint(source: str | Path, trust: bool = False) -> dict:
-    """Read the checkpoint of a whole detector or segmentor.
+def read_checkpoint(source: str | Path, trust: bool = False, bare: bool = False) -> dict:
+    """Read the checkpoint of a whole model.
 
     Args:
         source: As for `checkpoint.load`.
         trust: As for `checkpoint.load`.
+        bare: Whether weights alone will do, as the published classifiers are.
 
     Raises:
         MissingFile: It is not there.
         UserError: It cannot be read safely, or holds no whole model.
     """
     checkpoint = load(source, trust=trust)
+    if bare:
+        return dict(meta=checkpoint.get('meta', {}), state_dict=state_dict_of(checkpoint))
     if 'state_dict' not in checkpoint:
         raise UserError(
-            f'{source} is not a checkpoint of a detector or segmentor: it has no state_dict, but {few(checkpoint)}. '
+            f'{source} is not a checkpoint of a whole model: it has no state_dict, but {few(checkpoint)}. '
             "Weights of a backbone belong in the config's model.backbone.init_cfg"
         )
     return checkpoint

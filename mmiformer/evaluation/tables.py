@@ -11,16 +11,18 @@ from ..files import whole_file
 COCO_COLUMNS = dict(AP='mAP', AP50='mAP_50', AP75='mAP_75', APs='mAP_s', APm='mAP_m', APl='mAP_l')
 COCO_ROWS = dict(box='bbox', mask='segm')
 SEGMENTATION = ('mIoU', 'mAcc', 'aAcc')
+CLASSIFICATION = ('top1', 'top5')  # of mmpretrain's Accuracy, there with a prefix
 
 
 def summarize(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Name an evaluation's figures as papers do, in percent.
 
     Args:
-        metrics: What MMEngine's Runner returns: fractions by CocoMetric, percent by IoUMetric.
+        metrics: What MMEngine's Runner returns: fractions by CocoMetric, percent by IoUMetric and Accuracy.
 
     Returns:
-        `{'box AP': 40.8, 'box AP50': ..., 'mask AP': ...}` or `{'mIoU': 42.4, 'mAcc': ..., 'aAcc': ...}`; None
+        `{'box AP': 40.8, 'box AP50': ..., 'mask AP': ...}` or `{'mIoU': 42.4, 'mAcc': ..., 'aAcc': ...}`
+        or `{'top1': 80.4, 'top5': ...}`; None
         where the ground truth has nothing to measure (CocoMetric's -1). Figures of other metrics keep their names
         and units.
     """
@@ -32,6 +34,9 @@ def summarize(metrics: Mapping[str, float]) -> dict[str, float | None]:
     for name in SEGMENTATION:
         if (value := rest.pop(name, None)) is not None:
             summary[name] = None if math.isnan(value) else round(float(value), 2)
+    for name in CLASSIFICATION:
+        if (value := rest.pop(f'accuracy/{name}', None)) is not None:
+            summary[name] = round(float(value), 2)
     return {**summary, **{name: float(value) for name, value in rest.items()}}
 
 
@@ -68,7 +73,7 @@ def format_table(summary: Mapping[str, float | None]) -> str:
     others = [name for name in summary if name not in coco]
     parts = [_grid(['%', *columns], rows)] if rows else []
     if others:
-        unit = ['%'] if set(others) <= set(SEGMENTATION) else []
+        unit = ['%'] if set(others) <= {*SEGMENTATION, *CLASSIFICATION} else []
         parts.append(_grid([*unit, *others], [['all'] * len(unit) + [_show(summary[name], 2) for name in others]]))
     return '\n'.join(parts)
 

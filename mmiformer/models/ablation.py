@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
 from .blocks import BLOCKS, FFN, SHMA, ConvBlock, ConvBN, Residual
+from .classification import Classifier
 from .classifier import Head
 from .iformer import IFormer
 
@@ -333,20 +333,26 @@ class LightConvNeXt(LightConvNeXtWithStem):
 
 
 @MODELS.register_module()
-class AblationClassifier(BaseModule):
+class AblationClassifier(Classifier):
     """Any of these backbones with average pooling and iFormer's head.
 
     Args:
         backbone: Config of the backbone.
-        num_classes: Number of classes.
-        init_cfg: MMEngine's initialization of the head. Default: truncated normal with std 0.02.
+        num_classes, label_smoothing, data_preprocessor, init_cfg: As in :class:`Classifier`.
     """
 
-    def __init__(self, backbone: dict, num_classes: int = 1000, init_cfg: dict | list | None = None):
-        super().__init__(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02) if init_cfg is None else init_cfg)
+    def __init__(
+        self,
+        backbone: dict,
+        num_classes: int = 1000,
+        label_smoothing: float = 0.0,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(num_classes, label_smoothing, None, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.head = Head(self.backbone.feature_info[-1]['channels'], num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to logits (B, num_classes)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """As in :class:`Classifier`."""
         return self.head(self.backbone(x)[-1].mean((2, 3)))

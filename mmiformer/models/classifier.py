@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..registry import MODELS
 from . import loading
 from .arch import get_arch
+from .classification import Classifier
 from .iformer import IFormer
 from .layouts import convert, find_arch
 
@@ -32,7 +33,7 @@ class Head(nn.Module):
 
 
 @MODELS.register_module()
-class IFormerClassifier(loading.PretrainedModule):
+class IFormerClassifier(Classifier):
     """iFormer with global attention, average pooling and one head or two.
 
     Args:
@@ -40,6 +41,8 @@ class IFormerClassifier(loading.PretrainedModule):
         num_classes: Number of classes.
         distillation: Whether there is a second head, taught by the teacher's labels (section B.1). The weights called
             `_distill` have it.
+        drop_path_rate: As in :class:`IFormer`.
+        label_smoothing, teacher, data_preprocessor: Of the training, as in :class:`Classifier`.
         init_cfg: MMEngine's initialization. `dict(type='Pretrained', checkpoint=...)` loads published weights of any
             layout strictly, heads too. Default: truncated normal with std 0.02 for convolutions and linear layers,
             1 and 0 for norms.
@@ -59,14 +62,18 @@ class IFormerClassifier(loading.PretrainedModule):
         arch: str | dict = 'm',
         num_classes: int = 1000,
         distillation: bool = False,
+        drop_path_rate: float = 0.0,
+        label_smoothing: float = 0.0,
+        teacher: dict | None = None,
+        data_preprocessor: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
-        if num_classes < 1:
-            raise ValueError(f'num_classes={num_classes} must be positive')
-        super().__init__(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02) if init_cfg is None else init_cfg)
+        if teacher and not distillation:
+            raise ValueError('a teacher teaches the second head: set distillation=True')
+        super().__init__(num_classes, label_smoothing, teacher, data_preprocessor, init_cfg)
         channels = get_arch(arch).channels
         self.distillation = distillation
-        self.backbone = IFormer(arch, out_indices=(len(channels) - 1,), window_size=None)
+        self.backbone = IFormer(arch, out_indices=(len(channels) - 1,), window_size=None, drop_path_rate=drop_path_rate)
         self.head = Head(channels[-1], num_classes)
         if distillation:
             self.head_dist = Head(channels[-1], num_classes)
@@ -75,15 +82,8 @@ class IFormerClassifier(loading.PretrainedModule):
         loading.adapt_classifier_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Classify images.
-
-        Args:
-            x: Normalized images (B, 3, H, W).
-
-        Returns:
-            Logits (B, num_classes). With two heads their mean; in training both, the distillation head's last.
-        """
+    def logits(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """As in :class:`Classifier`."""
         features = self.backbone(x)[-1].mean((2, 3))  # (B, C, H, W) -> (B, C)
         logits = self.head(features)
         if not self.distillation:

@@ -112,7 +112,7 @@ def test_streams_differ(scenes):
 def test_a_larger_data_set_begins_with_the_smaller(root, tmp_path):
     make_dataset(tmp_path / 'small', 10, SIZE, SEED)
     files = sorted((tmp_path / 'small').rglob('*.png'))
-    assert len(files) == 30
+    assert len([path for path in files if 'imagenet' not in path.parts]) == 30 < len(files)
     for path in files:
         assert path.read_bytes() == (root / path.relative_to(tmp_path / 'small')).read_bytes()
 
@@ -249,7 +249,7 @@ def test_command(tmp_path):
     assert '5 scenes made' in run('make_shapes', *arguments, cwd=tmp_path)
     out = tmp_path / 'deep' / 'shapes'
     assert sorted(path.name for path in out.parent.iterdir()) == ['shapes']
-    assert len([*out.rglob('*.png')]) == 15
+    assert len([*out.glob('coco/**/*.png'), *out.glob('ade/**/*.png')]) == 15
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
 
     assert 'nothing to do' in run('make_shapes', *arguments, cwd=tmp_path)
@@ -328,3 +328,23 @@ def test_wrong_arguments(tmp_path, arguments, message):
 def test_wrong_split():
     with pytest.raises(ValueError, match="split must be one of .*, but got 'test'"):
         make_scene(0, 'test', 0)
+
+
+def test_objects_by_themselves(root):
+    """Each picture is a part of its scene around the box that the annotations give, under the name of its class."""
+    for split, folder in (('train', 'train2017'), ('val', 'val2017')):
+        content = json.loads((root / f'coco/annotations/instances_{folder}.json').read_text())
+        names = {category['id']: category['name'] for category in content['categories']}
+        found = {path.stem: path for path in (root / 'imagenet' / split).rglob('*.png')}
+        assert len(found) == len(content['annotations']) > 0
+        numbers = {}
+        for annotation in content['annotations']:
+            image = annotation['image_id']
+            numbers[image] = numbers.get(image, 0) + 1
+            path = found[f'{image:012d}_{numbers[image]}']
+            assert path.parent.name == names[annotation['category_id']]
+            crop, scene = cv2.imread(str(path)), cv2.imread(str(root / f'coco/{folder}/{image:012d}.png'))
+            left, top, width, height = annotation['bbox']
+            box = scene[top : top + height, left : left + width]
+            assert cv2.matchTemplate(crop, box, cv2.TM_SQDIFF_NORMED).min() < 1e-6
+            assert max(crop.shape) <= 1.2 * max(width, height) + 2

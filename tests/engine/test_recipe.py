@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmiformer.engine.recipe import (
     check_resumed,
     draw_validation,
-    pretrained_file,
+    pretrained_files,
     recorded,
     scale_lr,
     start_from_random,
@@ -42,13 +42,17 @@ def test_random_weights_let_the_batch_norms_train(cfg, caplog):
 
 
 def test_the_weights_to_fetch(cfg):
-    assert pretrained_file(cfg).endswith('iFormer_t.pth')
+    assert [Path(file).name for file in pretrained_files(cfg)] == ['iFormer_t.pth']
     cfg.model.backbone.type = 'ResNet'  # MMEngine fetches those of others
-    assert pretrained_file(cfg) is None
+    assert pretrained_files(cfg) == []
     cfg.model.backbone = dict(type='mmiformer.IFormer', init_cfg=[dict(type='Constant', layer='Conv2d', val=0)])
-    assert pretrained_file(cfg) is None
+    assert pretrained_files(cfg) == []
     start_from_random(cfg)
-    assert pretrained_file(cfg) is None
+    assert pretrained_files(cfg) == []
+    taught = Config.fromfile(CONFIGS / 'imagenet' / 'iformer_m_distill_300e.py')
+    assert (
+        pretrained_files(taught) == pretrained_files(taught, resumed=True) == [taught.model.teacher.init_cfg.checkpoint]
+    )
 
 
 def test_a_backbone_without_those_arguments_gets_none(cfg):

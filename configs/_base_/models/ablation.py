@@ -3,6 +3,7 @@
 model = dict(
     type='mmiformer.AblationClassifier',
     num_classes=1000,
+    label_smoothing=0.1,  # Table 9
     backbone=dict(
         type='mmiformer.IFormerNoCPE',
         arch=dict(
