@@ -49,9 +49,7 @@ class Place:
         if self.drawn:
             folder = os.path.dirname(os.path.normpath(self.root))
             lines.append(f'To draw it, in all its layouts: python tools/make_shapes.py {folder or "."}')
-            lines.append(
-                'If you have it elsewhere: SHAPES_ROOT=FOLDER, or --data-root FOLDER/coco, FOLDER/ade or FOLDER/imagenet.'
-            )
+            lines.append('If you have it elsewhere: SHAPES_ROOT=FOLDER, or --data-root FOLDER/{coco,ade,imagenet}.')
         elif self.source is None:
             lines.append(
                 'The path is put together from data_root and ann_file or data_prefix of the config'
