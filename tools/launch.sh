@@ -1,5 +1,15 @@
 # Sourced by dist_*.sh and slurm_*.sh: starts a tool in several processes.
 
+# The command that goes on with a training, which a stopped one prints.
+MMIFORMER_RESUME=$(
+    for name in PYTHON NNODES NODE_RANK MASTER_ADDR PORT GPUS GPUS_PER_NODE CPUS_PER_TASK SRUN_ARGS; do
+        [ -z "${!name+x}" ] || printf '%s=%q ' "$name" "${!name}"
+    done
+    printf '%q' "$0"
+    printf ' %q' "$@"
+)
+export MMIFORMER_RESUME="${MMIFORMER_RESUME% --resume} --resume"
+
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PYTHON=${PYTHON:-python}
 export PYTHONPATH="$(dirname "$TOOLS")${PYTHONPATH:+:$PYTHONPATH}"
@@ -58,6 +68,8 @@ with_slurm() {
     check_number GPUS_PER_NODE "$each" 'the number of GPUs of each machine'
     ((gpus % each == 0)) || fail "GPUS=$gpus is not a multiple of GPUS_PER_NODE=$each"
     command -v srun >/dev/null || fail 'srun not found: run this on a machine with Slurm'
+    # A job that Slurm kills, at its time limit or because a machine failed, cannot say it any more.
+    [ "$tool" != train.py ] || echo "If this job ends early, go on with: $MMIFORMER_RESUME" >&2
     # shellcheck disable=SC2086 # SRUN_ARGS is several words
     MASTER_PORT=${PORT:-29500} exec srun --partition "$partition" --job-name "$name" --gres "gpu:$each" \
         --ntasks "$gpus" --ntasks-per-node "$each" --cpus-per-task "${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \

@@ -1,6 +1,7 @@
 """What the command lines have in common: their options, and how they end."""
 
 import functools
+import os
 import re
 import shlex
 import signal
@@ -10,9 +11,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.config import DictAction
+from mmengine.dist import get_rank
 
 from ..errors import UserError
 from .launch import LAUNCHERS, tell_torchrun
+from .lost import lost_process
 from .notes import log_traceback, print_notes
 from .stopping import Stopped
 
@@ -121,7 +124,9 @@ def resume_advice(arguments: Sequence[str] | None = None) -> str:
         arguments: The command line; by default that of this process.
     """
     words = [*(sys.argv if arguments is None else arguments)]
-    if '--launcher' in words:  # a script has started this process
+    if resume := os.environ.get('MMIFORMER_RESUME'):  # of the script that has started this process
+        return f'this goes on from the last checkpoint, if there is one:\n{resume}'
+    if '--launcher' in words:
         return 'the same command with --resume goes on from the last checkpoint, if there is one'
     if '--resume' in words:
         at = words.index('--resume')
@@ -131,13 +136,25 @@ def resume_advice(arguments: Sequence[str] | None = None) -> str:
     return f'this goes on from the last checkpoint, if there is one:\n{command}'
 
 
+def _explain(error: Exception) -> str | None:
+    """What to print in place of an error's traceback; None for a bug."""
+    if said := lost_process(error):
+        return said
+    if isinstance(error, (UserError, OSError)):
+        return str(error)
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
+        said = str(error) or 'the memory is full'
+        return f'{said}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
+    return None
+
+
 def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Decorate the `main` of a tool, so that it ends as all of them do.
 
-    What the user can fix, a `UserError` or an OSError such as a full disk, is printed as `error: MESSAGE`, and the exit
-    code is 1. After Ctrl-C, or SIGTERM in a training, the advice is printed, and the exit code is 128 plus the signal,
-    as shells expect. Anything else is a bug and keeps its traceback. The log file of a run, once there is one, gets the
-    traceback in any case.
+    What the user can fix, such as a `UserError`, a full disk or memory, or a killed process, is printed as
+    `error: MESSAGE`, and the exit code is 1. After Ctrl-C, or SIGTERM in a training, the advice is printed, and the
+    exit code is 128 plus the signal, as shells expect. Anything else is a bug and keeps its traceback. The log file of
+    a run, once there is one, gets the traceback in any case.
 
     Args:
         advice: What the user should know after Ctrl-C, or a function that tells.
@@ -149,21 +166,17 @@ def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], C
             try:
                 main()
             except KeyboardInterrupt as stop:
-                print(f'\nstopped: {advice() if callable(advice) else advice}', file=sys.stderr)
+                if get_rank() == 0:
+                    print(f'\nstopped: {advice() if callable(advice) else advice}', file=sys.stderr)
                 sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
-            except (UserError, OSError) as error:
+            except Exception as error:
                 log = log_traceback()
-                message = f'error: {error}' + (f'\nThe traceback is in {log}' if log and error.__cause__ else '')
+                message = _explain(error)
+                if not message:
+                    raise
+                message = f'error: {message}' + (f'\nThe traceback is in {log}' if log and error.__cause__ else '')
                 tell_torchrun(message)
                 sys.exit(message)
-            except torch.cuda.OutOfMemoryError as error:
-                log_traceback()
-                message = f'error: {error}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
-                tell_torchrun(message)
-                sys.exit(message)
-            except Exception:
-                log_traceback()
-                raise
             finally:
                 print_notes()  # those of a run that never began
 

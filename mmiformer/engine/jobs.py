@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 from rich.console import Console
@@ -205,11 +206,16 @@ def brief(line: str) -> str:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, unless they are ignored."""
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt once, as Ctrl-C does, unless they are ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # Slurm may send it, and a job's script pass it on
+        raise KeyboardInterrupt
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in handlers.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from time import time
 
@@ -17,6 +18,10 @@ from ..errors import UserError
 from .config import nodes
 
 logger = logging.getLogger(__name__)
+
+# Seconds that a process waits for the others until one of them counts as frozen, unless `env_cfg.dist_cfg.timeout` says
+# otherwise. The longest wait of a healthy run is COCO's evaluation on rank 0: minutes, on a slow machine or disk more.
+TIMEOUT = 1800
 
 # What starts the processes -> variables that hold a process's rank, how many processes there are, and its local rank.
 LAUNCHERS = {
@@ -38,7 +43,8 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
         local_rank: This process's local rank, where the launcher does not set `LOCAL_RANK`.
 
     Raises:
-        UserError: `launcher` did not start this process, or it finds no GPU of its own, or cannot join the others.
+        UserError: `launcher` did not start this process, or it finds no GPU of its own, or cannot join the others, or
+            the timeout of the config is no number of seconds.
     """
     cfg.launcher = launcher
     if launcher == 'pytorch':
@@ -47,7 +53,10 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
     if launcher == 'none' or is_distributed():
         return
     os.environ['LOCAL_RANK'] = str(local_rank)  # the Runner reads it, and not every launcher sets it
-    dist_cfg = {'backend': 'nccl', **cfg.get('env_cfg', {}).get('dist_cfg', {})}
+    dist_cfg = {'backend': 'nccl', 'timeout': TIMEOUT, **cfg.get('env_cfg', {}).get('dist_cfg', {})}
+    limit = dist_cfg['timeout']
+    if not isinstance(limit, (int, float)) or not 0 < limit < inf:
+        raise UserError(f'env_cfg.dist_cfg.timeout={limit!r} must be a positive number, of seconds')
     on_cpu = get_device() == 'cpu'
     if on_cpu:
         _check_cpu(launcher, dist_cfg['backend'])
@@ -59,8 +68,7 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
     set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}), distributed=True)
     try:
         if on_cpu:  # MMEngine's init_dist would call torch.cuda.set_device
-            limit = dist_cfg.get('timeout')
-            torch.distributed.init_process_group('gloo', timeout=limit and timedelta(seconds=limit))
+            torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=limit))
         else:
             init_dist(launcher, **dist_cfg)
     except RuntimeError as error:

@@ -253,8 +253,14 @@ class WholeRunner(Runner):
         if '://' in str(out_dir):  # MMEngine's remote storage
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
         else:
-            with whole_file(Path(out_dir, filename)) as part:
-                super().save_checkpoint(str(part.parent), part.name, *args, meta=meta, **kwargs)
+            try:
+                with whole_file(Path(out_dir, filename)) as part:
+                    super().save_checkpoint(str(part.parent), part.name, *args, meta=meta, **kwargs)
+            except OSError as error:
+                raise UserError(
+                    f'{Path(out_dir, filename)} cannot be written: {error.strerror}. The last good checkpoint stays. '
+                    'Make room for the next one, and go on with --resume'
+                ) from error
 
     def _init_model_weights(self):
         # A resumed run's weights all come from its checkpoint: pretrained ones need not be there any more.

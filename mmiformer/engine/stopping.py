@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import mmap
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import torch
-from mmengine.dist import all_reduce, is_distributed
+from mmengine.dist import all_reduce, get_rank, is_distributed
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
+from torch.utils.data import DataLoader
 
 from .saving import WholeCheckpointHook
 
@@ -30,10 +34,11 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Within it, Ctrl-C and SIGTERM are only noted, each once; a second one ends the process at once.
+    """Within it, Ctrl-C and SIGTERM are only noted, until a second Ctrl-C, which ends the process at once.
 
-    A signal often reaches the data loaders' workers too. They leave it to the process that they belong to, until that
-    is done. Signals that this process ignores stay ignored.
+    A second SIGTERM does not: where Slurm sends it to all processes of a job, torchrun passes it on once more. A signal
+    often reaches the data loaders' workers too. They leave it to the process that they belong to, until that is done.
+    Signals that this process ignores stay ignored.
 
     Attributes:
         number: The signal that came, or 0.
@@ -57,15 +62,27 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def shield(self, loader: DataLoader) -> None:
+        """Let a loader's workers take SIGTERM as this class says, in place of torch's handler, which ends them."""
+        if multiprocessing.get_start_method() == 'fork':
+            loader.worker_init_fn = partial(self._begin_worker, loader.worker_init_fn)
+
+    def _begin_worker(self, begin: Callable[[int], None] | None, worker: int) -> None:
+        if begin:
+            begin(worker)
+        if signal.SIGTERM in self._before:
+            signal.signal(signal.SIGTERM, self._note)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             if self._done[0]:
                 os._exit(0)
             return
+        if not self.number and get_rank() == 0:
+            print('\nstopping at the end of this iteration; Ctrl-C again stops at once', file=sys.stderr, flush=True)
         self.number = number
-        for other in self._before:
-            signal.signal(other, signal.SIG_DFL)
-        print('\nstopping at the end of this iteration; once more stops at once', file=sys.stderr, flush=True)
+        if signal.SIGINT in self._before:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class StopHook(Hook):
@@ -79,6 +96,11 @@ class StopHook(Hook):
 
     def __init__(self, signals: StopSignals):
         self._signals = signals
+
+    def before_train(self, runner) -> None:
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                self._signals.shield(loop.dataloader)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         wrapper = runner.optim_wrapper

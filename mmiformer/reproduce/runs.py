@@ -213,7 +213,11 @@ def max_memory(work_dir: Path) -> int | None:
 
 
 def job_script(run: Run, command: Sequence[object], partition: str, gpus: int) -> str:
-    """A Slurm job on one machine that does a command, such as all trainings of a row and a task."""
+    """A Slurm job on one machine that does a command, such as all trainings of a row and a task.
+
+    Before its time ends, or where Slurm preempts it, the command is stopped, so that a training saves a checkpoint, and
+    the job goes back into the queue. The command must go on where it was stopped.
+    """
     log = run.folder.parent.parent / 'slurm' / f'{run.task}-{run.row.key}-%j.log'
     return f"""#!/usr/bin/env bash
 #SBATCH --job-name={run.task}-{run.row.key}
@@ -223,5 +227,17 @@ def job_script(run: Run, command: Sequence[object], partition: str, gpus: int) -
 #SBATCH --gres=gpu:{gpus}
 #SBATCH --cpus-per-task={5 * gpus}
 #SBATCH --output={log}
-exec {join(map(str, command))}
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@180
+
+stop() {{
+    kill -TERM "$command"
+    wait "$command"
+}}
+trap 'stop; scontrol requeue "$SLURM_JOB_ID"' USR1 # the time is nearly over
+trap stop TERM # cancelled; where it is preempted, Slurm puts it back by itself
+{join(map(str, command))} &
+command=$!
+wait "$command"
 """

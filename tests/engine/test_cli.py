@@ -38,17 +38,35 @@ def test_ctrl_c(capsys):
     assert capsys.readouterr().err == '\nstopped: start again\n'
 
 
-def test_a_stopped_training_tells_what_resumes_it(capsys):
+def test_a_stopped_training_tells_what_resumes_it(monkeypatch):
+    monkeypatch.delenv('MMIFORMER_RESUME', raising=False)
     assert ending(Stopped(signal.SIGTERM)) == 143
     train = ['tools/train.py', 'net.py', '--cfg-options', 'a=(1, 2)']
     for before in (train, [*train, '--resume'], [*train[:2], '--resume', 'iter_2.pth', *train[2:]]):
         assert resume_advice(before).splitlines()[1] == "python tools/train.py net.py --cfg-options 'a=(1, 2)' --resume"
     assert resume_advice([*train, '--launcher', 'pytorch']).startswith('the same command with --resume')
+    monkeypatch.setenv('MMIFORMER_RESUME', 'tools/dist_train.sh net.py 8 --resume')
+    assert resume_advice([*train, '--launcher', 'pytorch']).splitlines()[1] == 'tools/dist_train.sh net.py 8 --resume'
 
 
 def test_the_memory_of_a_gpu():
     said = ending(torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'))
     assert said.startswith('error: CUDA out of memory.') and 'train_dataloader.batch_size' in said
+
+
+def test_the_memory_of_the_machine():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**50)
+    assert 'train_dataloader.batch_size' in ending(error.value)
+    assert ending(MemoryError()).startswith('error: the memory is full\nReduce the batch')
+
+
+def test_a_lost_worker_is_told_wherever_it_comes_up():
+    lost = RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+    assert ending(lost).startswith('error: a process that loads data is gone: DataLoader worker (pid 7) is killed by ')
+    for error in (UserError('evaluator: wrong'), SyntaxError('failed to format')):
+        error.__context__ = lost
+        assert ending(error) == ending(lost)
 
 
 @pytest.mark.parametrize('bug', [TypeError('our fault'), ValueError('our fault'), ImportError('our fault')])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,22 @@ def test_mmengine_joins_processes_with_gpus(monkeypatch, launcher):
     assert cfg.launcher == launcher
     assert joined == [((launcher,), dict(backend='nccl', timeout=9))] and os.environ['LOCAL_RANK'] == '1'
     assert cfg.model.decode_head.norm_cfg.type == 'SyncBN' and 'model_wrapper_cfg' not in cfg
+
+
+@pytest.mark.parametrize(('timeout', 'waits'), [(None, 1800), (9, 9), ('9', 0), (0, 0), (float('inf'), 0)])
+def test_how_long_processes_wait_for_each_other(monkeypatch, timeout, waits):
+    joined = []
+    started_by(monkeypatch, 'pytorch')
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: joined.append(timeout))
+    dist_cfg = {} if timeout is None else dict(timeout=timeout)
+    cfg = Config(dict(model=dict(), env_cfg=dict(dist_cfg=dist_cfg)))
+    if waits:
+        join_processes(cfg, 'pytorch')
+        assert joined == [timedelta(seconds=waits)]
+    else:
+        with pytest.raises(UserError, match='env_cfg.dist_cfg.timeout=.* positive number'):
+            join_processes(cfg, 'pytorch')
 
 
 def test_processes_that_do_not_find_each_other(monkeypatch):

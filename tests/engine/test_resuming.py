@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from torch.utils.data import BatchSampler
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.config import open_config
 from mmiformer.engine.loops import NumberedBatches, seed_all
+from mmiformer.engine.lost import lost_process
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_seed
 from mmiformer.engine.stopping import Stopped
@@ -174,7 +178,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(scenes, tmp_path, monkeypatch):
         put(self, content, path)
 
     monkeypatch.setattr(LocalBackend, 'put', put_on_full_disk)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(UserError, match=r'iter_4.pth cannot be written: No space left.*last good checkpoint stays'):
         train('tiny_sem_fpn', scenes, tmp_path, **options)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
     assert find_checkpoint('auto', tmp_path).name == 'iter_2.pth'
@@ -182,6 +186,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(scenes, tmp_path, monkeypatch):
     (tmp_path / '.iter_4.1.part.pth').write_bytes(b'of a killed run')
     train('tiny_sem_fpn', scenes, tmp_path, **options)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_12.pth']
+
+
+class KillWorker(Hook):
+    """Kills a process that loads data, as a system without memory does."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 2:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('name', SCENES)
+def test_a_worker_that_is_killed(name, scenes, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match='killed by signal') as error:
+        train(name, scenes, tmp_path, KillWorker(), **{'train_dataloader.num_workers': 2})
+    assert time.monotonic() - began < 60
+    assert re.match(r'a process that loads data is gone: DataLoader worker \(pid \d+\).*', lost_process(error.value))
 
 
 @pytest.mark.parametrize('endless', [False, True])
@@ -212,14 +233,17 @@ def test_seeds_follow_from_all_numbers():
 
 
 STOPPED = """
-import os, runpy, signal, sys, time
+import os, runpy, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may run in the background of a shell
 from mmiformer.engine.stopping import StopHook
 def before_train_iter(self, runner, batch_idx, data_batch=None):
     if runner.iter == 2:
-        os.killpg(0, signal.SIGTERM)  # the workers too, as a cluster does
+        # The workers too, as a cluster does. They would take it otherwise from this process, which is their parent.
+        subprocess.run(['kill', '-TERM', '--', f'-{os.getpgrp()}'], start_new_session=True, check=True)
         time.sleep(0.5)
-        if TWICE:
-            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as torchrun passes it on
+        if CTRL_C:
+            os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
 StopHook.before_train_iter = before_train_iter
 sys.argv = sys.argv[1:]
@@ -227,21 +251,21 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
-@pytest.mark.parametrize('twice', [False, True])
-def test_a_signal_to_all_processes_of_a_run(twice, scenes, tmp_path):
+@pytest.mark.parametrize('ctrl_c', [False, True])
+def test_a_signal_to_all_processes_of_a_run(ctrl_c, scenes, tmp_path):
     tool = Path(__file__).parents[2] / 'tools/train.py'
     command = [tool, DATA / 'tiny_sem_fpn.py', '--data-root', scenes / 'ade', '--work-dir', tmp_path / 'run']
     options = ['--cfg-options', 'train_dataloader.num_workers=2']
     done = subprocess.run(
-        [sys.executable, '-c', STOPPED.replace('TWICE', str(twice)), *map(str, command), *options],
+        [sys.executable, '-c', STOPPED.replace('CTRL_C', str(ctrl_c)), *map(str, command), *options],
         capture_output=True,
         text=True,
         start_new_session=True,
         timeout=300,
     )
-    assert done.returncode == (-signal.SIGTERM if twice else 128 + signal.SIGTERM), done.stderr[-3000:]
-    assert 'Traceback' not in done.stderr and 'once more stops at once' in done.stderr
+    assert done.returncode == (-signal.SIGINT if ctrl_c else 128 + signal.SIGTERM), done.stderr[-3000:]
+    assert 'Traceback' not in done.stderr and done.stderr.count('Ctrl-C again stops at once') == 1
     files = [path.name for path in (tmp_path / 'run').glob('*.pth')]
-    assert files == ([] if twice else ['interrupted.pth'])
-    if not twice:
+    assert files == ([] if ctrl_c else ['interrupted.pth'])
+    if not ctrl_c:
         assert shlex.join(['python', *map(str, command), *options, '--resume']) in done.stderr

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,7 +15,7 @@ from mmiformer.paper import TABLE_5, TABLE_13
 from mmiformer.published import BASELINES
 from mmiformer.reproduce.report import COLUMNS, lines_of, write_report, write_table_17
 from mmiformer.reproduce.rows import TASKS, choose, rows_of
-from mmiformer.reproduce.runs import Place, plan_runs
+from mmiformer.reproduce.runs import Place, job_script, plan_runs
 
 from ..tools.command import REPO
 from ..tools.in_process import call
@@ -125,6 +129,45 @@ def test_a_job_does_one_row_and_task(tmp_path, monkeypatch, capsys):
     assert '#SBATCH --partition=p' in job and '#SBATCH --gres=gpu:8' in job
     assert '5 --rows iformer_m --tasks ade20k --train --seeds 1 --launcher pytorch --gpus 8' in job
     assert job in capsys.readouterr().out
+
+
+COMMAND = """import signal, sys, time
+def stop(number, frame):
+    time.sleep(0.5)
+    print('saved', flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print('at work', flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ('number', 'said', 'code'),
+    [
+        (signal.SIGUSR1, ['saved', 'scontrol requeue 77'], 128 + signal.SIGUSR1),
+        (signal.SIGTERM, ['saved'], 128 + signal.SIGTERM),
+        (None, [], 0),
+    ],
+)
+def test_a_job_that_is_stopped(number, said, code, tmp_path):
+    """With a stand-in for Slurm."""
+    (tmp_path / 'scontrol').write_text('#!/bin/sh\necho scontrol $*\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    (run,) = plan_runs(choose(rows_of(5), ['iformer_m']), ['coco'], Place(tmp_path, REPO / 'tools', 8), 'trained')
+    script = tmp_path / 'job.sh'
+    script.write_text(job_script(run, [sys.executable, '-c', COMMAND, 60 if number else 0], 'p', 8))
+    assert '#SBATCH --requeue\n' in script.read_text() and '#SBATCH --signal=B:USR1@' in script.read_text()
+    job = subprocess.Popen(
+        ['bash', script],
+        env=os.environ | dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', SLURM_JOB_ID='77'),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout.readline() == 'at work\n'
+    if number:
+        job.send_signal(number)
+    assert job.communicate(timeout=30)[0].splitlines() == said and job.returncode == code
 
 
 @pytest.mark.parametrize(

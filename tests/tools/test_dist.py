@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from mmdet.datasets import CocoDataset
+
+from mmiformer.datasets.shapes import make_dataset
 
 from ..engine.test_launch import free_port
 from .command import REPO, run
@@ -113,21 +119,59 @@ def launch_pair(how: str, processes: int, cwd: Path, status: int = 0, **variable
     return launch(tool, cwd=cwd, status=status, **variables)
 
 
-@pytest.mark.parametrize('how', ['killed', 'interrupted'])
-def test_no_process_is_left_waiting(how, tmp_path):
+@pytest.mark.parametrize(
+    ('how', 'said'),
+    [('killed', 'SIGKILL'), ('interrupted', 'got signal: 2'), ('memory', "can't allocate memory.*Reduce the batch")],
+)
+def test_no_process_is_left_waiting(how, said, tmp_path):
     printed = launch_pair(how, 2, tmp_path, status=1)
     assert 'process 0 of 2 is at work' in printed and 'process 1 of 2 is at work' in printed
-    assert ('SIGKILL' if how == 'killed' else 'got signal: 2') in printed
+    assert re.search(said, printed, re.DOTALL)
 
 
-def test_two_machines(tmp_path):
+@pytest.mark.parametrize(
+    ('how', 'said'),
+    [
+        ('finished', 'process 0 of 2 is at work'),
+        ('killed', 'error: another process of this run is gone: .*--resume'),
+        ('frozen', 'error: another process of this run does not answer: Timed out waiting 8000ms.*dist_cfg.timeout'),
+    ],
+)
+def test_two_machines(how, said, tmp_path):
+    """What torchrun of one machine does not see of the other."""
     variables = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=str(free_port()))
+    status = int(how != 'finished')
     with ThreadPoolExecutor() as machines:
         waiting = [
-            machines.submit(launch_pair, 'finished', 1, tmp_path, NODE_RANK=str(rank), **variables) for rank in (1, 0)
+            machines.submit(launch_pair, how, 1, tmp_path, status, NODE_RANK=str(rank), **variables) for rank in (0, 1)
         ]
-    for rank, machine in zip((1, 0), waiting, strict=True):
-        assert f'process {rank} of 2 is at work' in machine.result()
+    first, second = (machine.result() for machine in waiting)
+    assert re.search(said, first) and 'pair.py", line' not in first  # torchrun has a traceback of its own
+    assert 'process 1 of 2 is at work' in second
+
+
+def test_a_stopped_training_of_two_processes(tmp_path):
+    """Stopped as Slurm does it: all processes get the signal, and torchrun passes it on."""
+    make_dataset(tmp_path / 'scenes', 10, 64)
+    arguments = [REPO / 'tests/data/tiny_sem_fpn.py', 2, '--data-root', 'scenes/ade', '--work-dir', 'my run']
+    arguments += ['--cfg-options', 'train_cfg.max_iters=100000', 'default_hooks.checkpoint.interval=100000']
+    arguments += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
+    env = {key: value for key, value in os.environ.items() if key not in UNSET}
+    env.update(PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    command = list(map(str, (REPO / 'tools/dist_train.sh', *arguments)))
+    with (tmp_path / 'log').open('w') as log:
+        torchrun = psutil.Popen(
+            ['bash', *command], cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    while 'Iter(train) [     3/' not in (tmp_path / 'log').read_text() and torchrun.poll() is None:
+        time.sleep(0.1)
+    for process in (*torchrun.children(recursive=True), torchrun):
+        process.terminate()
+    assert torchrun.wait(60)
+    printed = (tmp_path / 'log').read_text()
+    assert shlex.join([f'PYTHON={sys.executable}', *command]).replace("'my run'", r'my\ run') + ' --resume\n' in printed
+    assert printed.count('stopped: ') == 1, printed[-3000:]
+    assert [path.name for path in (tmp_path / 'my run').glob('*.pth')] == ['interrupted.pth']
 
 
 @pytest.mark.parametrize(
@@ -193,7 +237,14 @@ def test_slurm_is_asked_for_the_gpus(script, arguments, variables, asked, tool, 
     srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$MASTER_PORT" "$PYTHONPATH" "$@"\n')
     srun.chmod(0o755)
     path = f'{tmp_path}:{os.environ["PATH"]}'
-    printed = launch(script, *arguments, cwd=tmp_path, PATH=path, **variables).splitlines()
+    said, *printed = launch(script, *arguments, cwd=tmp_path, PATH=path, **variables).splitlines()
+    if script == 'slurm_train.sh':
+        assert said == (
+            f'If this job ends early, go on with: PYTHON={sys.executable} GPUS=4 SRUN_ARGS=--time\\ 10\\ --exclusive '
+            f'{REPO}/tools/{script} gpu job config.py my\\ run --amp --resume'
+        )
+    else:
+        printed = [said, *printed]
     assert printed[:2] == [variables.get('PORT', '29500'), str(REPO)]
     name, *rest = tool
     assert printed[2:] == [
