@@ -105,7 +105,7 @@ class Checker:
             assert command.reason in REASONS, f'{command.line}: {command.reason!r} is none of {REASONS}'
         if words[0] == 'make':
             return self.check_make(words, settings, command)
-        if words[0].startswith('tools/'):
+        if words[0].startswith(('tools/', 'tests/')):
             return self.check_tool(words, settings)
         if not command.reason:
             assert words[0] in OTHERS, f'{command.line}: not marked "not tested: REASON"'
@@ -165,6 +165,7 @@ class Checker:
             patch.setattr(ArgumentParser, 'parse_args', parse)
             patch.setattr(ArgumentParser, 'error', fail)
             patch.setattr(sys, 'argv', [tool, *arguments])
+            patch.syspath_prepend(ROOT / Path(tool).parent)
             runpy.run_path(str(ROOT / tool))['main']()
         return end.value.args[0]
 
