@@ -11,8 +11,6 @@ import difflib
 import os
 import pickle
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from mmengine.runner import (
 )
 from torch import Tensor
 
+from . import stack
 from .download import fetch, name_of
 from .errors import MissingFile, UserError, few
 from .files import whole_file
@@ -52,38 +51,18 @@ def _history_method(owner: Any, name: str) -> Any:
     raise pickle.UnpicklingError(f'GLOBAL getattr({getattr(owner, "__name__", owner)},{name}) is not allowed')
 
 
-def _harmless() -> list:
-    """The types a weight file may hold beside tensors and Python's own; (object, name) where a file names it so."""
-    core = np._core if hasattr(np, '_core') else np.core
+def _harmless() -> dict[str, Any]:
+    """{name in a file: object} of what a weight file may hold beside tensors and Python's own types."""
     # NumPy 2 renamed its core; files name the module of the NumPy that wrote them.
-    arrays = [
-        (getattr(core.multiarray, name), f'numpy.{module}.multiarray.{name}')
+    arrays = {
+        f'numpy.{module}.multiarray.{name}': getattr(stack.numpy_core().multiarray, name)
         for name in ('_reconstruct', 'scalar')
         for module in ('core', '_core')
-    ]
+    }
     numbers = [np.bool_, *(np.dtype(code).type for code in 'bhilqBHILQefd')]
-    return [
-        argparse.Namespace,
-        HistoryBuffer,
-        (_history_method, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(number)) for number in numbers},
-        *arrays,
-    ]
-
-
-@contextmanager
-def _allow_only(types: list) -> Iterator[None]:
-    """Let torch's unpickler make `types` and nothing that another library has allowed (MMEngine allows `getattr`)."""
-    others = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(types)
-    try:
-        yield
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(others)
+    types = [argparse.Namespace, HistoryBuffer, np.ndarray, np.dtype, *{type(np.dtype(number)) for number in numbers}]
+    named = {f'{type.__module__}.{type.__qualname__}': type for type in types}
+    return {**named, **arrays, 'builtins.getattr': _history_method}
 
 
 def load(source: str | os.PathLike, map_location: str | torch.device = 'cpu', trust: bool = False) -> dict:
@@ -127,10 +106,7 @@ def _read(path: Path, map_location: str | torch.device, trust: bool) -> dict:
     if isinstance(map_location, str | torch.device):
         torch.empty(0, device=map_location)  # a device that is not there is no fault of the file
     try:
-        if torch.__version__ < (2, 6):  # knows no list of types: only files of nothing but tensors can be read
-            return torch.load(path, map_location, weights_only=True)
-        with _allow_only(_harmless()):
-            return torch.load(path, map_location, weights_only=True)
+        return stack.load_weights(path, map_location, _harmless())
     except pickle.UnpicklingError as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) or re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
         if not refused:

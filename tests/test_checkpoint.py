@@ -46,9 +46,22 @@ def schemes(monkeypatch):
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
 
 
+@pytest.fixture(params=["torch's", 'restricted'])
+def unpickler(request, monkeypatch):
+    """torch's unpickler with a list of types, which it has from 2.6 on, and the one for older versions."""
+    if request.param == 'restricted':
+        monkeypatch.delattr(torch.serialization, 'add_safe_globals', raising=False)
+    elif not hasattr(torch.serialization, 'add_safe_globals'):
+        pytest.skip('torch below 2.6 takes no list of types')
+
+
+both = pytest.mark.usefixtures('unpickler')
+own = pytest.mark.skipif(not hasattr(torch.serialization, 'add_safe_globals'), reason='torch below 2.6 takes no list')
+
 # --- what is read
 
 
+@both
 @pytest.mark.parametrize('zipped', [True, False])
 def test_reads_torch_files(tmp_path, zipped):
     torch.save(WEIGHTS, tmp_path / 'w.pth', _use_new_zipfile_serialization=zipped)
@@ -75,6 +88,7 @@ def rename_modules(path, old: bytes, new: bytes) -> int:
     return count
 
 
+@both
 def test_reads_released_imagenet_files_of_either_numpy(tmp_path):
     path = tmp_path / 'iFormer_m.pth'
     args = released_imagenet_file(path)
@@ -115,6 +129,7 @@ def toy_runner(work_dir, iterations: int, **options) -> Runner:
     return runner
 
 
+@both
 def test_reads_and_resumes_checkpoints_of_the_runner(tmp_path, schemes, monkeypatch):
     first = toy_runner(tmp_path, 2)
     path = tmp_path / 'iter_2.pth'
@@ -193,6 +208,7 @@ def forbidden():
     }
 
 
+@both
 @pytest.mark.parametrize('name', list(forbidden()))
 @pytest.mark.parametrize('zipped', [True, False])
 def test_refuses_what_could_run_code(tmp_path, monkeypatch, name, zipped):
@@ -206,6 +222,7 @@ def test_refuses_what_could_run_code(tmp_path, monkeypatch, name, zipped):
     assert not os.path.exists('ran')
 
 
+@own
 def test_what_other_libraries_allow_is_refused_all_the_same(tmp_path):
     torch.save({'x': Call(getattr, HistoryBuffer, '__init__'), 'y': Stranger()}, tmp_path / 'w.pth')
     with torch.serialization.safe_globals([getattr, Stranger]):
@@ -216,6 +233,7 @@ def test_what_other_libraries_allow_is_refused_all_the_same(tmp_path):
         assert set(torch.serialization.get_safe_globals()) == before
 
 
+@own
 def test_the_list_of_types_ends_with_the_call(tmp_path):
     released_imagenet_file(tmp_path / 'w.pth')
     checkpoint.load(tmp_path / 'w.pth')
@@ -229,6 +247,7 @@ def test_trust_unpickles_everything(tmp_path, monkeypatch):
     assert os.path.exists('ran')
 
 
+@both
 def test_cut_off_files(tmp_path):
     contents = {'zip': io.BytesIO(), 'legacy': io.BytesIO()}
     torch.save(WEIGHTS, contents['zip'])

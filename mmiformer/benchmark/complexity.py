@@ -9,7 +9,6 @@ suppression.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UserError
+from ..stack import unfused_attention
 
 PROPOSALS, DETECTIONS = 1000, 100  # what mmdet's two-stage detectors classify and draw masks for, at most, in an image
 
@@ -49,19 +49,10 @@ def count(name: str, module: nn.Module, run: Callable[..., Any], *inputs: Any) -
         The count and what `run` returned.
     """
     counter = FlopCounterMode(display=False)
-    with _unfused_attention(), counter:
+    with unfused_attention(), counter:
         outputs = run(*inputs)
     # torch counts a multiplication and an addition as two operations
     return Count(name, sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2), outputs
-
-
-def _unfused_attention() -> AbstractContextManager:
-    """Attention as its two products: torch has no formula for some of the fused kernels."""
-    try:
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-    except ImportError:  # before torch 2.3
-        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
-    return sdpa_kernel(SDPBackend.MATH)
 
 
 def count_parts(model: nn.Module, height: int, width: int) -> list[Count]:

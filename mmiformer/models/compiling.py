@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..stack import graph_limit
 from .iformer import IFormer
 
 GRAPHS = 64  # of all kinds and widths of blocks, with and without gradients; torch's own limit of 8 is for one function
@@ -13,7 +14,7 @@ def allow_graphs(number: int) -> None:
     """Let torch compile a function at least so many times, for other shapes or modules, before it gives up."""
     from torch._dynamo import config  # takes a second, which only who compiles shall wait
 
-    limit = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
+    limit = graph_limit()
     setattr(config, limit, max(getattr(config, limit), number))
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ..stack import autocasts_cpu, is_compiling
 from .blocks import is_plain
 
 # For small inputs packing dominates the product; with more rows than this, oneDNN's product is as fast.
@@ -108,17 +109,10 @@ def _usable(x: Tensor, layer: nn.Module) -> bool:
         and not torch.is_grad_enabled()  # they have no gradient
         and getattr(forward_ad, '_current_level', -1) < 0  # nor a tangent
         and not torch.jit.is_tracing()
-        and not torch.compiler.is_compiling()  # torch fuses by itself
-        and not _autocasts()  # they would not be cast
+        and not is_compiling()  # torch fuses by itself
+        and not autocasts_cpu()  # they would not be cast
         and _work(x.dtype)
     )
-
-
-def _autocasts() -> bool:
-    try:
-        return torch.is_autocast_enabled('cpu')
-    except TypeError:  # before torch 2.4
-        return torch.is_autocast_cpu_enabled()
 
 
 @cache

@@ -1,0 +1,144 @@
+"""What differs between the torch of the maintained fork (2.13) and that of the original OpenMMLab packages (2.1)."""
+
+from __future__ import annotations
+
+import _compat_pickle
+import os
+import pickle
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+# ---- weight files: from torch 2.6 on its weights-only unpickler takes a list of types
+
+
+def load_weights(path: os.PathLike, map_location: Any, types: Mapping[str, Any]) -> Any:
+    """Read a file of `torch.save` that may hold tensors, Python's own types, and some others.
+
+    Args:
+        path: The file.
+        map_location: As `torch.load` takes it.
+        types: {name in the file: object} of the others.
+
+    Raises:
+        pickle.UnpicklingError: It holds something else, 'GLOBAL name'.
+    """
+    if hasattr(torch.serialization, 'add_safe_globals'):
+        with _allow_only([(value, name) for name, value in types.items()]):
+            return torch.load(path, map_location, weights_only=True)
+    with open(path, 'rb') as file:
+        zipped = torch.serialization._is_zipfile(file)
+    if zipped:
+        with torch.serialization._open_zipfile_reader(os.fspath(path)) as archive:
+            if torch.serialization._is_torchscript_zip(archive):  # which torch.load would pass on to torch.jit.load
+                raise pickle.UnpicklingError('GLOBAL TorchScript is not allowed')
+    types = {**_tensor_parts(), **types}
+    return torch.load(path, map_location, pickle_module=_restricted_pickle(types), weights_only=False)
+
+
+@contextmanager
+def _allow_only(types: list) -> Iterator[None]:
+    """Let torch's unpickler make `types` and nothing that another library has allowed (MMEngine allows `getattr`)."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(types)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
+
+
+def _tensor_parts() -> dict[str, Any]:
+    """{name in a file: object} of what tensors and parameters are made of, and of Python's own types."""
+    utils = torch._utils
+    names = ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter', '_rebuild_parameter_with_state')
+    dtypes = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+    return {
+        **{f'torch._utils.{name}': getattr(utils, name) for name in names},
+        **dtypes,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        'builtins.set': set,
+        'builtins.complex': complex,
+        'collections.OrderedDict': OrderedDict,
+        'collections.Counter': Counter,
+        '_codecs.encode': _encode,
+    }
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands in for `codecs.encode`, by which files of protocol 2 write bytes."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'GLOBAL _codecs.encode({encoding}) is not allowed')
+    return text.encode(encoding)
+
+
+def _restricted_pickle(types: Mapping[str, Any]) -> ModuleType:
+    """A stand-in for the module pickle whose unpickler makes `types` alone, and changes nothing but what it made."""
+
+    # In Python: the one in C takes memory by the numbers that a file names, and lets BUILD write to classes.
+    class Unpickler(pickle._Unpickler):
+        dispatch = dict(pickle._Unpickler.dispatch)
+
+        def find_class(self, module: str, name: str) -> Any:
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)  # Python 2's, which protocol 2 writes
+            if (full := f'{module}.{name}') not in types:
+                raise pickle.UnpicklingError(f'GLOBAL {full} is not allowed')
+            return types[full]
+
+        def load_build(self) -> None:
+            if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+                raise pickle.UnpicklingError(f'GLOBAL {self.stack[-2]} is not to be changed')
+            super().load_build()
+
+        dispatch[pickle.BUILD[0]] = load_build
+
+    module = ModuleType('restricted_pickle')
+    module.Unpickler = Unpickler
+    module.load = lambda file, **options: Unpickler(file, **options).load()
+    return module
+
+
+# ---- the rest
+
+
+def numpy_core() -> ModuleType:
+    """NumPy's core, which NumPy 2 renamed."""
+    return np._core if hasattr(np, '_core') else np.core
+
+
+def graph_limit() -> str:
+    """The setting of torch's compiler that says how many graphs a function may have."""
+    from torch._dynamo import config  # takes a second, which only who compiles shall wait
+
+    return 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
+
+
+def is_compiling() -> bool:
+    """Whether torch is compiling or exporting what runs."""
+    if hasattr(torch.compiler, 'is_compiling'):  # from torch 2.3 on
+        return torch.compiler.is_compiling()
+    return torch._dynamo.is_compiling()
+
+
+def autocasts_cpu() -> bool:
+    """Whether autocast is on, on the CPU."""
+    try:
+        return torch.is_autocast_enabled('cpu')
+    except TypeError:  # before torch 2.4
+        return torch.is_autocast_cpu_enabled()
+
+
+def unfused_attention() -> AbstractContextManager:
+    """Attention as its two products: torch has no formula for the FLOPs of some of the fused kernels."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # before torch 2.3
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)
