@@ -1,4 +1,4 @@
-"""Write a network as a file for another runtime, Core ML, ONNX, OpenVINO or ExecuTorch, and hold it against torch.
+"""Write a network as a file for Core ML, ONNX, OpenVINO, ExecuTorch or a browser, and hold it against torch.
 
 python tools/export.py m --to coreml --size 512 --out exports
 python tools/export.py configs/sem_fpn/iformer_m_40k.py --checkpoint iFormer_m_iter_40000.pth \\
@@ -25,6 +25,7 @@ from mmiformer.export.onnx import SIDES
 from mmiformer.export.parity import EQUAL, differences, samples
 from mmiformer.export.replace import read_images
 from mmiformer.export.runtime import quiet
+from mmiformer.inference.predictor import classes_and_palette
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
 from mmiformer.models.classifier import load_classifier
 from mmiformer.models.loading import load_pretrained
@@ -127,7 +128,11 @@ def build_config(args: Namespace) -> nn.Module:
     init_default_scope(cfg.default_scope)
     with building(cfg, 'model'):
         model = MODELS.build(cfg.model)
-    load_whole(model, read_checkpoint(args.checkpoint, args.trust_checkpoint)['state_dict'], args.checkpoint)
+    checkpoint = read_checkpoint(args.checkpoint, args.trust_checkpoint)
+    load_whole(model, checkpoint['state_dict'], args.checkpoint)
+    if args.what == 'segmentor' and args.to in ('onnx', 'web'):  # which draw with them
+        classes, palette = classes_and_palette(cfg, checkpoint)
+        model.dataset_meta = dict(classes=classes, palette=palette)
     return model
 
 
@@ -184,7 +189,7 @@ def main() -> None:
         form['num_chunks'] = args.chunks
     network = network_of(model, args.what, args.image, about, **form)
     size = 'dynamic' if args.dynamic else f'{height}x{width}'
-    path = args.out.expanduser() / f'{name}_{args.what}_{size}_{precision}{runtime.suffix}'
+    path = args.out.expanduser() / runtime.file_name(f'{name}_{args.what}_{size}_{precision}')
     write(runtime, network, photos[0], path, precision, images)
     if args.what in ('backbone', 'classifier'):
         show('torch', graph_of(getattr(model, 'backbone', model) if args.what == 'backbone' else model, photos[0]))
@@ -195,6 +200,8 @@ def main() -> None:
         low, median, high = spread(runtime.times(path))
         print(f'Core ML on this Mac: {median:.2f} ms, quartiles {low:.2f} to {high:.2f}')
     print(f'written to {path}' + ('' if args.checkpoint else ', with random weights'))
+    if args.to == 'web':
+        print(f'look at it: python tools/serve_page.py {path.parent}')
 
 
 if __name__ == '__main__':

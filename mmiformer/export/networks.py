@@ -27,6 +27,11 @@ class Network:
         about: What the file says of itself, {key: text}.
         image: Whether the input is an RGB image from 0 to 255 instead of a normalized one.
         expected: Computes from images what the model itself does, as torch has it, to hold the module against.
+        classes: Names, where the model knows them.
+        palette: A color (R, G, B), 0 to 255, for each class.
+        mean: Of the channels, which an image is normalized with.
+        std: Their standard deviation.
+        channels: Which of R, G and B each channel of the input is.
     """
 
     module: nn.Module
@@ -34,6 +39,11 @@ class Network:
     about: dict[str, str] = field(default_factory=dict)
     image: bool = False
     expected: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+    channels: tuple[int, ...] = (0, 1, 2)
 
 
 class Normalized(nn.Module):
@@ -165,4 +175,20 @@ def network_of(model: nn.Module, what: str, image: bool = False, about: dict | N
         raise UserError(f'--what {what}: {type(model).__name__} is none, or its backbone is no IFormer')
     network = make(model.eval(), **form)
     expected = Normalized(network.expected) if image else network.expected
-    return replace(network, module=network.module.eval(), about=dict(about or {}), image=image, expected=expected)
+    known = _meta(model) | (dict(mean=(0.0,) * 3, std=(1.0,) * 3, channels=(0, 1, 2)) if image else {})
+    return replace(
+        network, module=network.module.eval(), about=dict(about or {}), image=image, expected=expected, **known
+    )
+
+
+def _meta(model: nn.Module) -> dict[str, tuple]:
+    """Classes and colors, and how images are normalized, as far as a toolbox's model has them."""
+    meta, found = getattr(model, 'dataset_meta', None) or {}, {}
+    if meta.get('classes') and meta.get('palette'):
+        found.update(classes=tuple(meta['classes']), palette=tuple(map(tuple, meta['palette'])))
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if hasattr(preprocessor, 'mean'):
+        turned = getattr(preprocessor, 'channel_conversion', getattr(preprocessor, '_channel_conversion', False))
+        found['channels'] = (0, 1, 2) if turned else (2, 1, 0)  # OpenCV reads B, G, R
+        found.update({name: tuple(getattr(preprocessor, name).flatten().tolist()) for name in ('mean', 'std')})
+    return found

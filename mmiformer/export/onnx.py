@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections import Counter
@@ -77,4 +78,7 @@ def export_onnx(network: Network, image: Tensor, path: Path, dynamic: bool = Fal
             verbose=False,
         )
     program.model.metadata_props.update(network.about)
+    if network.classes:
+        known = dict(classes=network.classes, palette=network.palette)
+        program.model.metadata_props.update({name: json.dumps(value) for name, value in known.items()})
     program.save(path, external_data=False)

@@ -28,6 +28,7 @@ RUNTIMES = {
     'openvino': ('openvino', 'OpenVino'),
     'executorch': ('executorch', 'ExecuTorch'),
     'executorch-coreml': ('executorch', 'ExecuTorchCoreMl'),
+    'web': ('web', 'Web'),
 }
 RUNNABLE = ('onnx', 'openvino', 'executorch')  # on any machine; Core ML runs on Apple's alone
 
@@ -78,6 +79,10 @@ class Runtime:
         """How it is installed."""
         files = ' '.join(f'-r requirements/{extra}.txt' for extra in self.extras)
         return f"Install it: pip install {files}, or pip install 'mmiformer[{','.join(self.extras)}]'"
+
+    def file_name(self, stem: str) -> str:
+        """What a file is called, or the first of several."""
+        return stem + self.suffix
 
     def convert(
         self, network: Network, image: Tensor, path: Path, precision: str, calibration: Sequence[Tensor] = ()

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from ..benchmark.report import pareto_front
-from ..errors import MissingFile
+from ..errors import MissingFile, UserError
 from ..evaluation.curves import draw_runs, read_curves
 from ..files import whole_file
 from ..paper import TABLE_17
@@ -142,7 +142,11 @@ def write_report(
     figures = draw_pictures(folder, rows, results, measured['entries'], runs)
     notes = [LEGEND, *(NOTES[row.key] for row in rows if row.key in NOTES)]
     _write(
-        folder, title, notes, [*parts, *_measurement(measured, measurements), _run_list(rows, results, shown)], figures
+        folder,
+        title,
+        notes,
+        [*parts, *_measurement(measured, measurements), *_pages(folder), _run_list(rows, results, shown)],
+        figures,
     )
 
 
@@ -155,6 +159,7 @@ def _measurement(measured: Mapping[str, Any], files: Sequence[Path]) -> list[Par
     if not files:
         return []
     size = measured['entries'][0]['size']
+    height, width = size if isinstance(size, list) else (size, size)
     entries = [
         (
             one['title'],
@@ -166,8 +171,26 @@ def _measurement(measured: Mapping[str, Any], files: Sequence[Path]) -> list[Par
         )
         for one in measured['entries']
     ]
-    header = (f'backbone, one image of {size} x {size}', 'form', 'params (M)', 'GMACs', 'ms (quartiles)', 'difference')
+    header = (
+        f'network, one image of {height} x {width}',
+        'form',
+        'params (M)',
+        'GMACs',
+        'ms (quartiles)',
+        'difference',
+    )
     return [(header, entries, ()), _facts(measured, files)]
+
+
+def _pages(folder: Path) -> list[Part]:
+    """What the page of `tools/export.py --to web` measured on other devices: web-NAME.json in the report's folder."""
+    parts = []
+    for path in sorted(folder.glob('web-*.json')):
+        try:
+            parts += _measurement(json.loads(path.read_text()), [path])
+        except (ValueError, TypeError, LookupError) as error:
+            raise UserError(f'{path} is not what the page of tools/export.py --to web copies: {error!r}') from error
+    return parts
 
 
 def _facts(measured: Mapping[str, Any], files: Sequence[Path]) -> Part:
