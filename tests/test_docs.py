@@ -56,7 +56,7 @@ def test_readme_lists_every_page():
     ['README.md', 'docs/ablation.md', 'docs/predict.md', 'docs/tables.md', 'docs/weights.md'],
 )
 def test_python_blocks(name, tmp_path, monkeypatch):
-    """They run. Those of docs/custom_*.md are run by tests/configs/test_custom_config.py, and no other page has any."""
+    """They run. Those of docs/custom_*.md and docs/imagenet.md are run by tests/configs, and no other page has any."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'found').mkdir()
     (tmp_path / 'found/predictions.json').write_text(
@@ -91,6 +91,7 @@ def test_pages_with_python_blocks():
         'weights.md',
         'custom_config.md',
         'custom_data.md',
+        'imagenet.md',
         'performance.md',
         'tables.md',
     }

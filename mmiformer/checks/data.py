@@ -246,7 +246,7 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
 
 def _check_classification(data: DataConfig, where: str, reader: Sample) -> Iterator[Finding]:
     """Check a data set of mmpretrain's that has one folder for each class."""
-    (folder,) = data.prefixes.values()
+    folder = next(iter(data.prefixes.values()), data.root)
     if os.path.isfile(os.path.join(data.root, 'meta', f'{data.get("split")}.txt')):
         yield Finding('note', where, 'its files are listed in meta/, so they were not looked at')
         return

@@ -34,9 +34,9 @@ class DataConfig:
     def __init__(self, config: Mapping[str, Any], scope: str | None = None):
         self.config = config
         self.kind = kind(config)
-        prefixes = config.get('data_prefix') or {}
+        prefixes = config.get('data_prefix') or config.get('split') or {}
         if isinstance(prefixes, str):  # of mmpretrain's data sets
-            prefixes = dict(img_path=prefixes or config.get('split', ''))
+            prefixes = dict(img_path=prefixes)
         named = config['type'].rpartition('.')[0] if isinstance(config['type'], str) else ''
         self.scope = named or scope or ('mmdet' if 'img' in prefixes else 'mmseg')
         self.cls = find_type(config, DATASETS, self.scope)

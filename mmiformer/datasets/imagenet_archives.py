@@ -138,7 +138,7 @@ def read_validation_classes(devkit: str | os.PathLike[str]) -> list[str]:
             meta = Path(folder, 'meta.mat')
             meta.write_bytes(kit.extractfile(f'{DEVKIT}/data/meta.mat').read())
             synsets = loadmat(str(meta))['synsets']
-            text = kit.extractfile(f'{DEVKIT}/data/{DEVKIT[:9]}_validation_ground_truth.txt').read().decode()
+            text = kit.extractfile(f'{DEVKIT}/data/{DEVKIT[:10]}_validation_ground_truth.txt').read().decode()
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise UserError(f'{Path(devkit).absolute()} is not the development kit of ILSVRC 2012: {error}') from error
     names = dict(zip(synsets['ILSVRC2012_ID'], synsets['WNID'], strict=True))
