@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import CheckpointLoader
 
 from ..datasets.coco_file import forget_coco
+from ..engine.broken import LIMIT
 from ..engine.config import evaluators
 from ..errors import UserError
 from .classes import check_loaded
@@ -45,6 +47,7 @@ def check_config(
         UserError: Something is surely wrong; all of it is in the message.
     """
     findings = _find(cfg, loaders, checkpoint, training) if is_main_process() else ()
+    findings = (_tolerate(finding, cfg.get('default_hooks') or {}) for finding in findings)
     found = [list(dict.fromkeys(findings))]
     forget_coco()
     broadcast_object_list(found)
@@ -54,6 +57,23 @@ def check_config(
         level = logging.INFO if levels == {'fact'} else logging.WARNING
         logger.log(level, 'Checked before the run:\n' + table(others))
     raise_errors(found[0])
+
+
+def _tolerate(finding: Finding, hooks: Mapping[str, Any]) -> Finding:
+    """A warning of broken data that the run does without, instead of an error."""
+    settings = hooks.get('broken_data', {})
+    if finding.level != 'error' or not finding.share or settings is None:
+        return finding
+    if finding.where.startswith('train'):
+        limit = settings.get('limit', LIMIT)
+        if finding.share <= limit:
+            return replace(finding, level='warning', fix=f'{finding.fix} The training replaces them by others.')
+        way_out = f'A training replaces up to {limit:g} of its samples: default_hooks.broken_data.limit.'
+    else:
+        if settings.get('skip_in_evaluation'):
+            return replace(finding, level='warning', fix=f'{finding.fix} The evaluation leaves them out.')
+        way_out = 'To leave them out of the evaluation: default_hooks.broken_data.skip_in_evaluation=True.'
+    return replace(finding, fix=f'{finding.fix}\n{way_out}')
 
 
 def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:

@@ -170,7 +170,7 @@ class _Judge:
             everything = not (needed & (coco.crowd != 1) & ~chosen).any()
             yield self.finding(
                 'error' if everything or self.use.evaluation else 'note',
-                f'{self.some(chosen)} have no polygon of at least three points [x1, y1, x2, y2, x3, y3]'
+                f'{self.some(chosen)} have no polygon with an area, of at least three points [x1, y1, x2, y2, x3, y3]'
                 + ('' if self.use.evaluation else ', and are not learned from'),
                 'Write each polygon as one list of numbers, not as a list of points, and leave out smaller ones.',
             )

@@ -16,7 +16,7 @@ from ..datasets.coco import check_classes, check_coco
 from ..datasets.coco_file import read_coco
 from ..datasets.imagenet import find_classes
 from ..datasets.pairs import find_pairs
-from ..datasets.place import Place
+from ..datasets.place import IncompleteData, Place
 from ..datasets.shapes import CLASSES
 from ..datasets.sources import ADE20K, COCO, IMAGENET
 from ..engine.config import LOADERS, evaluators, kind, nodes
@@ -92,7 +92,8 @@ def check_dataset(
 
 def _wrong(where: str, error: UserError) -> Finding:
     what, _, fix = str(error).partition('\n')
-    return Finding('error', where, what, fix)
+    missing = sorted(getattr(error, 'missing', ()))
+    return Finding('error', where, what, fix, tuple(missing), getattr(error, 'share', 0.0))
 
 
 def _check_paths(data: DataConfig, where: str) -> Iterator[Finding]:
@@ -116,15 +117,18 @@ def _check_detection(
             f'ann_file={data.get("ann_file")!r}, data_prefix={dict(data.get("data_prefix") or {})!r}.'
         )
     filters, rules = not data.get('test_mode', False), data.get('filter_cfg') or {}
-    images_are_there = True
+    missing = None
     try:
         needed = filters and rules.get('filter_empty_gt', True)  # unlabeled images are listed without annotations
-        coco = check_coco(data.annotations, data.prefixes['img'], needs_annotations=needed, place=place)
+        coco, missing = check_coco(data.annotations, data.prefixes['img'], needs_annotations=needed, place=place), ()
+    except IncompleteData as error:
+        yield _wrong(where, error)
+        coco, missing = error.found, error.missing
     except UserError as error:
         yield _wrong(where, error)
         if not _is_readable(data.annotations):
             return
-        coco, images_are_there = read_coco(data.annotations), False
+        coco = read_coco(data.annotations)
     classes = _coco_classes() if data.classes is None else data.classes
     try:
         check_classes(classes, coco.categories, data.annotations)
@@ -152,12 +156,16 @@ def _check_detection(
     loader = ImageLoader.of(data)
     if loader is None:
         yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at')
-    if loader is None or not images_are_there:
+    if loader is None or missing is None:
         return
-    sizes = [None if width != width or height != height else (width, height) for width, height in coco.sizes.tolist()]
+    images = [
+        (os.path.join(data.prefixes['img'], name), None if width != width or height != height else (width, height))
+        for name, (width, height) in zip(coco.images, coco.sizes.tolist(), strict=True)
+        if name not in missing
+    ]
     yield from check_images(
-        [os.path.join(data.prefixes['img'], name) for name in coco.images],
-        sizes,
+        [path for path, _ in images],
+        [size for _, size in images],
         loader,
         where,
         reader,
@@ -204,15 +212,20 @@ def _coco_classes() -> Sequence[str]:
 def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], reader: Sample) -> Iterator[Finding]:
     is_ade = data.kind == 'ADE20KDataset'
     find = check_ade20k if is_ade else find_pairs
-    pairs = find(
-        data.prefixes.get('img_path', data.root),
-        data.prefixes.get('seg_map_path'),
-        image_suffix=data.get('img_suffix', '.jpg'),
-        label_suffix=data.get('seg_map_suffix', '.png'),
-        names=data.annotations,
-        place=Place(data.root, ADE20K if is_ade else None, _is_drawn(data)),
-    )
-    if pairs.unused:
+    missing = frozenset()
+    try:
+        pairs = find(
+            data.prefixes.get('img_path', data.root),
+            data.prefixes.get('seg_map_path'),
+            image_suffix=data.get('img_suffix', '.jpg'),
+            label_suffix=data.get('seg_map_suffix', '.png'),
+            names=data.annotations,
+            place=Place(data.root, ADE20K if is_ade else None, _is_drawn(data)),
+        )
+    except IncompleteData as error:
+        yield _wrong(where, error)
+        pairs, missing = error.found, error.missing
+    if pairs.unused and not missing:
         yield Finding('warning', where, pairs.mismatch([]))
     if pairs.others:
         ends = ', '.join(f'{count} in {end}' for end, count in pairs.others.items())
@@ -226,12 +239,13 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
     if loader is None:
         yield Finding('note', where, 'its pipeline has no LoadImageFromFile, so no image was looked at')
         return
-    images = [pairs.path(pairs.image, name) for name in pairs.names]
+    names = [name for name in pairs.names if name not in missing]
+    images = [pairs.path(pairs.image, name) for name in names]
     loads = list(data.transforms('LoadAnnotations'))
     if pairs.label is None or data.config.get('pipeline') and not loads:
         yield from check_images(images, [None] * len(images), loader, where, reader)
         return
-    labels = [pairs.path(pairs.label, name) for name in pairs.names]
+    labels = [pairs.path(pairs.label, name) for name in names]
     rules = LabelRules(
         len(data.known_classes or data.classes or range(255)),  # label maps count all classes, also those not selected
         bool(data.get('reduce_zero_label', False)),

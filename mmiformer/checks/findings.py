@@ -22,6 +22,7 @@ class Finding:
         what: What it is.
         fix: The change that mends it.
         files: All the files that it is about, where there are some.
+        share: How large a part of those looked at they are, if they are broken: what a training can do without.
     """
 
     level: Literal['error', 'warning', 'note', 'fact']
@@ -29,6 +30,7 @@ class Finding:
     what: str
     fix: str = ''
     files: tuple[str, ...] = ()
+    share: float = 0.0
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

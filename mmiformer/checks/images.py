@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import mmcv
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ..damage import reason, seems_cut
 from ..errors import few
 from .dataset import DataConfig
 from .findings import Finding
 from .reading import Sample
 
 ORIENTATION = 0x0112  # EXIF's tag: 1 is upright, from 5 on width and height change places
-ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}  # what the end of a whole file holds
 TURNED_BY_OPENCV = ('JPEG', 'MPO', 'PNG')
 DEEP = ('I', 'I;16', 'I;16B', 'I;16L', 'F')  # PIL's modes of more than 8 bits
 
@@ -77,7 +77,7 @@ class ImageLoader:
                 if image is None:
                     return ImageLook('it is no image that OpenCV can read')
             with Image.open(path) as image:
-                if _seems_cut(path, image.format):
+                if seems_cut(path):
                     image.load()
                 # Pillow opens colors of 16 bits as those of 8; how they are stored stands in the tiles of the file.
                 deep = image.mode in DEEP or image.format in ('PNG', 'TIFF') and ';16' in str(image.tile)
@@ -102,19 +102,6 @@ class ImageLoader:
         if image is None:
             return ImageLook(reason(error))
         return ImageLook(stored=image.shape[1::-1], size=image.shape[1::-1])
-
-
-def reason(error: Exception) -> str:
-    """Why a file is no picture."""
-    if isinstance(error, UnidentifiedImageError):
-        return 'it is no picture'
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-
-
-def _seems_cut(path: str, format: str | None) -> bool:
-    with open(path, 'rb') as file:
-        file.seek(-min(os.path.getsize(path), 4096), os.SEEK_END)
-        return format in ENDS and ENDS[format] not in file.read()
 
 
 def check_images(
@@ -175,6 +162,7 @@ def judge_images(
             f'{len(broken)} of {among} cannot be read: {few(broken.values(), 3)}',
             'Restore or remove them.',
             tuple(broken),
+            len(broken) / len(images),
         )
     if unfit:
         yield Finding(
@@ -183,6 +171,7 @@ def judge_images(
             f'{len(unfit)} of {among} are not of the size that {truth} say: {few(unfit.values(), 3)}',
             'Use the images that were annotated, or annotations of these.',
             tuple(unfit),
+            len(unfit) / len(images),
         )
     if turned:
         paths = tuple(path for path, _, _ in turned)

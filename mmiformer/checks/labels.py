@@ -10,9 +10,10 @@ from functools import partial
 import mmcv
 import numpy as np
 
+from ..damage import reason
 from ..errors import few
 from .findings import Finding
-from .images import ImageLoader, ImageLook, judge_images, reason
+from .images import ImageLoader, ImageLook, judge_images
 from .reading import Sample
 
 
@@ -111,7 +112,8 @@ def judge_labels(
     """
     if broken := {path: f'{path} ({look.fault})' for path, look in labels if look.fault}:
         what = f'{len(broken)} of {among} cannot be read: {few(broken.values(), 3)}'
-        yield Finding('error', where, what, 'Restore them, or remove them and their images.', tuple(broken))
+        fix = 'Restore them, or remove them and their images.'
+        yield Finding('error', where, what, fix, tuple(broken), len(broken) / len(labels))
     if colored := {path: ' x '.join(map(str, look.shape)) for path, look in labels if len(look.shape) not in (0, 2)}:
         examples = few((f'{path} ({shape})' for path, shape in colored.items()), 3)
         yield Finding(
@@ -121,6 +123,7 @@ def judge_labels(
             'Write the number of the class into each pixel of a PNG with one channel'
             + (", or set imdecode_backend='pillow' in LoadAnnotations." if rules.backend == 'cv2' else '.'),
             tuple(colored),
+            len(colored) / len(labels),
         )
     values = frozenset().union(*(look.values for _, look in labels))
     if unknown := values - rules.known:
@@ -133,6 +136,7 @@ def judge_labels(
             f'{few(sorted(rules.ignored))} for none: {few(files, 3)}',
             _way_out(values, rules, files[0]),
             files,
+            len(files) / len(labels),
         )
     elif rules.reduce and values >= set(range(rules.number)) and rules.number not in values:
         yield Finding(

@@ -34,12 +34,13 @@ def check_ade20k(
         The images and their label maps.
 
     Raises:
-        UserError: If a folder is missing or empty, images and label maps do not pair up, or it is the full ADE20K.
+        IncompleteData: Images and label maps do not pair up.
+        UserError: A folder is missing or empty, or it is the full ADE20K.
     """
     try:
         pairs = find_pairs(image_folder, label_folder, image_suffix, label_suffix, names, place)
         if pairs.unused:
-            raise place.error(f'{pairs.mismatch([])} Half unpacked?')
+            raise place.incomplete(f'{pairs.mismatch([])} Half unpacked?', pairs.unused, pairs)
         return pairs
     except UserError as error:
         root = os.path.abspath(place.root or image_folder)

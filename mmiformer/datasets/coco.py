@@ -31,7 +31,8 @@ def check_coco(
         What the annotation file holds.
 
     Raises:
-        UserError: If the annotation file is missing or broken, or images are missing.
+        IncompleteData: Images are missing.
+        UserError: The annotation file or the folder of images is missing, or broken.
     """
     annotation_file, image_folder = os.fspath(annotation_file), os.fspath(image_folder)
     if not os.path.isfile(annotation_file):
@@ -48,10 +49,12 @@ def check_coco(
         raise place.missing('The image folder', image_folder)
     missing, present = _missing_files(image_folder, coco.images)
     if missing:
-        raise place.error(
+        raise place.incomplete(
             f'{len(missing)} of the {len(coco.images)} images that {os.path.abspath(annotation_file)} names are not '
             f'in {os.path.abspath(image_folder)}, the first of them {missing[0]}. '
-            + (f'The folder holds {present} files.' if present else 'The folder is empty.')
+            + (f'The folder holds {present} files.' if present else 'The folder is empty.'),
+            missing,
+            coco,
         )
     return coco
 

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ..damage import encloses_area
 from ..errors import UserError
 
-# What the `segmentation` of an annotation is: none; polygons; run lengths; no polygon that has three points as a list
-# x, y, x, y, ...; the numbers of a polygon that are not in a list of polygons; anything else.
+# What the `segmentation` of an annotation is: none; polygons; run lengths; no polygon that encloses an area, as a list
+# x, y, x, y, ... of three points or more; the numbers of a polygon that are not in a list of polygons; anything else.
 NO_MASK, POLYGONS, RUN_LENGTHS, NO_POLYGON, FLAT, STRANGE = range(6)
 
 
@@ -182,7 +183,7 @@ def _mask(segmentation: Any) -> int:
         for polygon in segmentation:
             if type(polygon) is not list:
                 return FLAT
-            if len(polygon) >= 6 and not len(polygon) % 2:
+            if kind == NO_POLYGON and encloses_area(polygon):
                 kind = POLYGONS
         return kind
     if type(segmentation) is dict and segmentation.get('size') and type(segmentation.get('counts')) in (list, str):

@@ -66,8 +66,9 @@ def find_pairs(
         place: For the advice in error messages.
 
     Raises:
-        UserError: A folder is missing or empty, an image has no label map, or a name of the list no file; or images
-            that have a label map end in another suffix and would be left out.
+        IncompleteData: An image has no label map, or a name of the list no file.
+        UserError: A folder is missing or empty; or images that have a label map end in another suffix and would be left
+            out.
     """
     image = os.path.abspath(image_folder), image_suffix
     label = None if label_folder is None else (os.path.abspath(label_folder), label_suffix)
@@ -88,8 +89,10 @@ def find_pairs(
         sorted(found['image']), image, label, sorted(labels - found['image']), dict(Counter(end for _, end in others))
     )
     if unlabeled := sorted(found['image'] - labels):
-        raise place.error(
-            f'{pairs.mismatch(unlabeled)} Half unpacked, or is seg_map_suffix={label_suffix!r} not how labels end?'
+        raise place.incomplete(
+            f'{pairs.mismatch(unlabeled)} Half unpacked, or is seg_map_suffix={label_suffix!r} not how labels end?',
+            unlabeled,
+            pairs,
         )
     if lost := sorted(stem + suffix for stem, suffix in others if label and stem in labels - found['image']):
         raise UserError(
@@ -119,8 +122,10 @@ def _listed(names, found: dict[str, set[str]], image, label, place: Place) -> li
         raise place.error(f'The list of names (ann_file) is empty: {os.path.abspath(names)}')
     for what, (folder, suffix) in (('image', image), ('label', label)) if label else (('image', image),):
         if missing := sorted({*wanted} - found[what]):
-            raise place.error(
+            raise place.incomplete(
                 f'{len(missing)} of the {len(wanted)} names in {names} have no {what} in {folder}, the first of '
-                f'them {missing[0]}{suffix}.'
+                f'them {missing[0]}{suffix}.',
+                missing,
+                Pairs(wanted, image, label, [], {}),
             )
     return wanted

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import MissingFile, UserError, few
 from .sources import Source
+
+if TYPE_CHECKING:
+    from .coco_file import CocoFile
+    from .pairs import Pairs
+
+
+class IncompleteData(UserError):
+    """Images or label maps of a data set are missing.
+
+    Attributes:
+        missing: Their names.
+        found: What there is, which names them too.
+    """
+
+    missing: frozenset[str]
+    found: CocoFile | Pairs
+
+    @property
+    def share(self) -> float:
+        """How large a part of the data set's images is missing, or has no label map."""
+        names = getattr(self.found, 'images', None) or self.found.names
+        return len(self.missing) / len(names)
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,12 @@ class Place:
     def error(self, text: str) -> UserError:
         """The error for something else that is wrong, with the advice."""
         return UserError(f'{text}\n{self.advice()}')
+
+    def incomplete(self, text: str, missing: Collection[str], found: CocoFile | Pairs) -> IncompleteData:
+        """The error for files that are missing, with the advice."""
+        error = IncompleteData(f'{text}\n{self.advice()}')
+        error.missing, error.found = frozenset(missing), found
+        return error
 
     def advice(self, wanted: str | None = None) -> str:
         """What to do. `wanted` is the absolute path that was looked for: perhaps the root is one folder off."""

@@ -2,11 +2,16 @@
 
 import mmcv
 import torch
+from mmengine.dist import all_gather_object, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..errors import UserError, few
 from ..registry import HOOKS
+from .broken import LIMIT
+from .loops import EpochLoop, IterLoop
+
+EXCHANGE = 50  # iterations after which processes tell each other of broken samples
 
 
 @HOOKS.register_module()
@@ -84,6 +89,54 @@ class StopAtBadLoss(Hook):
             f'{message}. The run stops, and its last checkpoint stays. A lower learning rate or '
             'optim_wrapper.clip_grad.max_norm may help, and --resume goes on from there'
         )
+
+
+@HOOKS.register_module()
+class BrokenData(Hook):
+    """Count the broken samples of a training, name each once, and stop where there are too many.
+
+    The tools' runs have this hook: `default_hooks.broken_data.limit=0.05` sets its argument, and
+    `default_hooks.broken_data=None` lets the toolbox do what it does.
+
+    Args:
+        limit: The largest share of broken samples in the training data with which a run goes on.
+        skip_in_evaluation: Whether validation and testing leave broken samples out. Else they are an error, since the
+            figures would be of other data.
+    """
+
+    def __init__(self, limit: float = LIMIT, skip_in_evaluation: bool = False):
+        if not 0 <= limit <= 1:
+            raise ValueError(f'limit={limit} is a share of the training data, so from 0 to 1')
+        self.limit, self.skip_in_evaluation = limit, skip_in_evaluation
+        self._known: dict[str, None] = {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Take in what this process has met; several processes exchange it now and then."""
+        if not is_distributed() or self.every_n_train_iters(runner, EXCHANGE):
+            self._count(runner)
+
+    def after_train(self, runner):
+        """Take in the rest."""
+        self._count(runner)
+
+    def _count(self, runner):
+        if not isinstance(runner.train_loop, (EpochLoop, IterLoop)):
+            return  # a loop of the user's own
+        met = runner.train_loop.broken
+        if is_distributed():
+            met = [text for texts in all_gather_object(list(met)) for text in texts]
+        new = [text for text in dict.fromkeys(met) if text not in self._known]
+        runner.train_loop.broken.clear()
+        self._known.update(dict.fromkeys(new))
+        total = len(runner.train_loop.dataloader.dataset)
+        for text in new:
+            runner.logger.warning(f'broken and replaced, {len(self._known)} of {total} samples so far: {text}')
+        if new and len(self._known) > self.limit * total:
+            raise UserError(
+                f'{len(self._known)} of {total} samples of the training data are broken, more than '
+                f'default_hooks.broken_data.limit={self.limit:g} allows: {few(self._known)}. '
+                'tools/check_data.py lists all of them. Restore or remove them, or raise the limit'
+            )
 
 
 class ValidateResumed(Hook):

@@ -2,13 +2,14 @@
 
 A sample's random numbers (crops, flips, colors) follow from the run's seed, the process, the iteration that the sample
 is for, and its place in the batch; an iteration's (dropout, stochastic depth, sampled proposals) from seed, process and
-iteration. So a resumed run draws the same numbers as one that was never stopped, with any number of workers.
+iteration. So a resumed run draws the same numbers as one that was never stopped, with any number of workers. A broken
+sample is replaced by another, drawn from the same numbers.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
@@ -18,6 +19,10 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .broken import BrokenSample, check_samples, ignored_numbers
+
+REPLACEMENTS = 10  # how often a sample is replaced before a run is stopped
 
 
 def seed_all(*numbers: int) -> None:
@@ -62,31 +67,61 @@ class NumberedBatches(Sampler):
             yield from self.batches
 
 
-def _load_batch(dataset: Dataset, seed: int, rank: int, numbered: tuple[int, Sequence[int]]) -> list:
+def _load_batch(
+    dataset: Dataset, seed: int, rank: int, ignored: frozenset[int] | None, numbered: tuple[int, Sequence[int]]
+) -> tuple[list, list[str]]:
+    """The samples of a batch, and what is wrong with those that were replaced."""
     iteration, indices = numbered
-    samples = []
+    if ignored is not None:
+        check_samples(dataset, ignored)  # again, since hooks may have given it another pipeline
+    samples, broken = [], []
     for place, index in enumerate(indices):
         seed_all(seed, rank, iteration, place)
-        samples.append(dataset[index])
-    return samples
+        for number in count(1):
+            try:
+                samples.append(dataset[index])
+                break
+            except BrokenSample as error:
+                broken.append(str(error))
+                if number > REPLACEMENTS:
+                    raise BrokenSample(f'{number} samples in a row are broken, the last one {error}') from error
+                seed_all(seed, rank, iteration, place, number)
+                index = random.randrange(len(dataset))
+    return samples, broken
 
 
-def number_batches(loader: DataLoader, seed: int, endless: bool) -> NumberedBatches:
+def _collate(collate: Callable[[list], Any], loaded: tuple[list, list[str]]) -> tuple[Any, list[str]]:
+    samples, broken = loaded
+    return collate(samples), broken
+
+
+def number_batches(
+    loader: DataLoader, seed: int, endless: bool, ignored: frozenset[int] | None = None
+) -> NumberedBatches:
     """Let a loader, in place, number its batches and load each sample with a seed of its own.
+
+    It then gives (batch, what is wrong with the samples that were replaced).
 
     Args:
         loader: A loader of batches, which has not been iterated over.
         seed: The run's seed.
         endless: As for :class:`NumberedBatches`.
+        ignored: Replace broken samples; numbers in label maps that are no class. None: they are not looked for.
 
     Returns:
         The loader's new batch sampler.
     """
     batches = NumberedBatches(loader.batch_sampler, endless)
     # torch asks this of the data set, in the worker. On the object itself: hooks expect the data set they know.
-    loader.dataset.__getitems__ = partial(_load_batch, loader.dataset, seed, get_rank())
+    loader.dataset.__getitems__ = partial(_load_batch, loader.dataset, seed, get_rank(), ignored)
+    loader.collate_fn = partial(_collate, loader.collate_fn)
     object.__setattr__(loader, 'batch_sampler', batches)  # torch forbids it, so that no iterator goes on with the old
     return batches
+
+
+def _ignored(runner) -> frozenset[int] | None:
+    """What :func:`number_batches` takes of a runner."""
+    return None if runner.broken_data is None else ignored_numbers(runner.cfg)
 
 
 class EpochLoop(EpochBasedTrainLoop):
@@ -94,19 +129,22 @@ class EpochLoop(EpochBasedTrainLoop):
 
     Attributes:
         done: How many batches of the current epoch have been taken.
+        broken: What is wrong with samples that were replaced, for the hook that counts them.
     """
 
     def __init__(self, runner, *args: Any, **kwargs: Any):
         super().__init__(runner, *args, **kwargs)
-        self._batches = number_batches(self.dataloader, runner.seed, endless=False)
+        self._batches = number_batches(self.dataloader, runner.seed, endless=False, ignored=_ignored(runner))
         self.done = 0
+        self.broken: list[str] = []
 
     def run_epoch(self) -> None:
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self._batches.skip, self._batches.iteration = self.done, self.iter - self.done
-        for idx, batch in enumerate(self.dataloader, self.done):
+        for idx, (batch, broken) in enumerate(self.dataloader, self.done):
             self.done = idx + 1
+            self.broken += broken
             self.run_iter(idx, batch)
         self.done = 0
         self.runner.call_hook('after_train_epoch')
@@ -118,12 +156,17 @@ class EpochLoop(EpochBasedTrainLoop):
 
 
 class IterLoop(IterBasedTrainLoop):
-    """MMEngine's loop over iterations, which goes on at any of them at once."""
+    """MMEngine's loop over iterations, which goes on at any of them at once.
+
+    Attributes:
+        broken: What is wrong with samples that were replaced, for the hook that counts them.
+    """
 
     def __init__(self, runner, *args: Any, **kwargs: Any):
         super().__init__(runner, *args, **kwargs)
-        number_batches(self.dataloader, runner.seed, endless=True)
-        self.dataloader_iterator = _Stream(self.dataloader)
+        number_batches(self.dataloader, runner.seed, endless=True, ignored=_ignored(runner))
+        self.broken: list[str] = []
+        self.dataloader_iterator = _Stream(self.dataloader, self.broken)
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
         seed_all(self.runner.seed, get_rank(), self.iter)
@@ -133,8 +176,8 @@ class IterLoop(IterBasedTrainLoop):
 class _Stream:
     """What :class:`IterBasedTrainLoop` takes its batches from. No worker starts before the first is asked for."""
 
-    def __init__(self, loader: DataLoader):
-        self._loader = loader
+    def __init__(self, loader: DataLoader, broken: list[str]):
+        self._loader, self._broken = loader, broken
         self._batches: Iterator | None = None
 
     def skip_iter(self, number: int) -> None:
@@ -143,7 +186,9 @@ class _Stream:
     def __next__(self) -> Any:
         if self._batches is None:
             self._batches = iter(self._loader)
-        return next(self._batches)
+        batch, broken = next(self._batches)
+        self._broken += broken
+        return batch
 
 
 def end_workers(loader: DataLoader) -> None:

@@ -20,9 +20,10 @@ from ..files import whole_file
 from ..models.compiling import compile_backbones
 from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
+from .broken import check_samples, ignored_numbers, leave_out_broken
 from .building import building, reason
 from .config import RUNNER_ARGUMENTS, kind
-from .hooks import StopAtBadLoss, ValidateResumed
+from .hooks import BrokenData, StopAtBadLoss, ValidateResumed
 from .loops import EpochLoop, end_workers, resumable
 from .notes import log_notes
 from .saving import WholeCheckpointHook
@@ -86,6 +87,12 @@ def speed_up(model: nn.Module, deploy: bool = False, dtype: torch.dtype | None =
         raise UserError('--compile: the model has no IFormer, whose parts could be compiled')
 
 
+_IN_EVALUATION = (
+    'A result without it would be of other data. Restore it, or leave out what is broken with '
+    '--cfg-options default_hooks.broken_data.skip_in_evaluation=True'
+)
+
+
 def _naming(method: Callable, *keys: str) -> Callable:
     """A method of Runner whose errors name the part of the config that it builds."""
 
@@ -135,8 +142,6 @@ class WholeRunner(Runner):
     build_log_processor = _naming(Runner.build_log_processor, 'log_processor')
     build_model = _naming(Runner.build_model, 'model')
     build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
-    build_val_loop = _naming(Runner.build_val_loop, 'val_dataloader', 'val_evaluator', 'val_cfg')
-    build_test_loop = _naming(Runner.build_test_loop, 'test_dataloader', 'test_evaluator', 'test_cfg')
     register_hooks = _naming(Runner.register_hooks, 'custom_hooks', 'default_hooks')
 
     def build_optim_wrapper(self, optim_wrapper):
@@ -150,14 +155,56 @@ class WholeRunner(Runner):
         with building(self.cfg, 'train_dataloader', 'train_cfg'):
             return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
+    @property
+    def broken_data(self) -> BrokenData | None:
+        """The hook that says what becomes of broken data."""
+        return next((hook for hook in self.hooks if isinstance(hook, BrokenData)), None)
+
+    def build_val_loop(self, loop):
+        with building(self.cfg, 'val_dataloader', 'val_evaluator', 'val_cfg'):
+            built = super().build_val_loop(loop)
+            if self._leaves_out_broken(built):
+                self._val_dataloader = {**self.cfg.val_dataloader, 'dataset': built.dataloader.dataset}
+                built = self._of_these(super().build_val_loop(loop))
+            return built
+
+    def build_test_loop(self, loop):
+        with building(self.cfg, 'test_dataloader', 'test_evaluator', 'test_cfg'):
+            built = super().build_test_loop(loop)
+            if self._leaves_out_broken(built):
+                self._test_dataloader = {**self.cfg.test_dataloader, 'dataset': built.dataloader.dataset}
+                built = self._of_these(super().build_test_loop(loop))
+            return built
+
+    def _leaves_out_broken(self, loop: BaseLoop) -> bool:
+        """Let a loop's data name broken samples, or leave them out; whether it did."""
+        if self.broken_data is None:
+            return False
+        dataset = loop.dataloader.dataset
+        check_samples(dataset, ignored_numbers(self.cfg), _IN_EVALUATION)
+        broken = leave_out_broken(dataset) if self.broken_data.skip_in_evaluation else []
+        for text in broken:
+            self.logger.warning(f'broken and left out of the evaluation: {text}')
+        return bool(broken)
+
+    @staticmethod
+    def _of_these(loop: BaseLoop) -> BaseLoop:
+        """Let the metrics of a loop expect the images of its data alone, not all of an annotation file."""
+        dataset = loop.dataloader.dataset
+        for metric in loop.evaluator.metrics:
+            if hasattr(metric, 'img_ids'):
+                metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
+        return loop
+
     def register_default_hooks(self, hooks=None):
         hooks = {'checkpoint': dict(type='CheckpointHook'), **(hooks or {})}
         saving = hooks['checkpoint']
         if isinstance(saving, dict) and kind(saving) == 'CheckpointHook':
             hooks['checkpoint'] = {**saving, 'type': WholeCheckpointHook}
-        bad_loss = hooks.pop('bad_loss', {})
-        if bad_loss is not None:
-            hooks['bad_loss'] = {'type': StopAtBadLoss, **bad_loss}
+        for name, hook in (('bad_loss', StopAtBadLoss), ('broken_data', BrokenData)):
+            arguments = hooks.pop(name, {})
+            if arguments is not None:
+                hooks[name] = {'type': hook, **arguments}
         super().register_default_hooks(hooks)
         self.register_hook(StopHook(self._signals))
         self.register_hook(ValidateResumed())

@@ -105,6 +105,33 @@ def test_weights_that_cannot_be_read(cfg, monkeypatch):
     check_config(cfg, ['test_dataloader'], {})
 
 
+# ------------------------------------------------------------------------------------------------------- broken data
+
+
+@pytest.mark.parametrize(
+    ('loader', 'share', 'settings', 'said'),
+    [
+        ('train', 0.01, {}, 'The training replaces them'),
+        ('train', 0.02, {}, None),
+        ('train', 0.02, dict(limit=0.05), 'The training replaces them'),
+        ('train', 0.005, dict(limit=0), None),
+        ('train', 0.005, None, None),
+        ('val', 0.005, {}, None),
+        ('val', 0.5, dict(skip_in_evaluation=True), 'The evaluation leaves them out'),
+    ],
+)
+def test_a_run_does_without_a_few_broken_samples(cfg, loader, share, settings, said, monkeypatch, caplog):
+    broken = Finding('error', f'{loader}_dataloader.dataset', 'broken', 'Restore them.', ('a.png',), share)
+    monkeypatch.setattr(checks, 'check_data', lambda *args: [broken])
+    cfg.setdefault('default_hooks', {})['broken_data'] = settings
+    if said:
+        check_config(cfg, TRAINING, training=True)
+        assert f'Restore them. {said}' in caplog.text
+    else:
+        with pytest.raises(UserError, match='broken\nRestore them.'):
+            check_config(cfg, TRAINING, training=True)
+
+
 # ------------------------------------------------------------------------------------------------------------- batch
 
 

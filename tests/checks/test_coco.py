@@ -207,7 +207,7 @@ def test_what_is_odd_in_original_data_is_counted(found):
     use = replace(TRAINING, filter=dict(filter_empty_gt=True, min_size=32))
     findings = found(spoil, use)
     assert not errors(findings)
-    assert '1 of 10 annotations (id 6) have no polygon of at least three points' in text(findings)
+    assert '1 of 10 annotations (id 6) have no polygon with an area' in text(findings)
     assert (
         '3 of 5 images are used and 4 of 10 boxes; left out: 1 images without annotations of the classes, 1 images '
         'below 32 pixels, 1 boxes to be ignored, 1 boxes outside of their image, 2 boxes smaller than a pixel or '

@@ -6,7 +6,10 @@ import mmcv
 import numpy as np
 import pytest
 
-from mmiformer.engine.hooks import ValidationPictures
+from mmiformer.engine import hooks
+from mmiformer.engine.hooks import BrokenData, ValidationPictures
+from mmiformer.engine.loops import IterLoop
+from mmiformer.errors import UserError
 
 
 class Sample(dict):
@@ -40,3 +43,25 @@ def test_the_same_few_pictures_at_each_evaluation(number, batches, drawn, task, 
 def test_no_pictures_are_no_hook():
     with pytest.raises(ValueError, match='number=0'):
         ValidationPictures(0)
+
+
+def test_processes_count_broken_samples_together(monkeypatch):
+    """After the same iteration, and stop together."""
+    said = []
+    loop = IterLoop.__new__(IterLoop)
+    loop.broken, loop._dataloader = ['a: cut'], None
+    loop.dataloader = SimpleNamespace(dataset=range(100))
+    logger = SimpleNamespace(warning=said.append)
+    runner = SimpleNamespace(train_loop=loop, iter=0, logger=logger)
+    others = [['a: cut', 'b: cut'], []]
+    monkeypatch.setattr(hooks, 'is_distributed', lambda: True)
+    monkeypatch.setattr(hooks, 'all_gather_object', lambda mine: [mine, *others])
+    hook = BrokenData(limit=0.02)
+    hook.after_train_iter(runner, 0)
+    assert said == []
+    runner.iter = hooks.EXCHANGE - 1
+    hook.after_train_iter(runner, 0)
+    assert [text.partition(' so far: ')[2] for text in said] == ['a: cut', 'b: cut'] and loop.broken == []
+    others[1] = ['c: gone']
+    with pytest.raises(UserError, match='^3 of 100 samples .*limit=0.02 allows: a: cut, b: cut, c: gone'):
+        hook.after_train(runner)

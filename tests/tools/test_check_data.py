@@ -79,8 +79,10 @@ def test_a_spoiled_coco(coco, tmp_path, monkeypatch, capsys):
         first['category_id'], second['image_id'] = 999, 999
         third.pop('segmentation'), fourth.pop('area')
         content['annotations'][5]['id'] = content['annotations'][4]['id']
+        content['annotations'][6]['segmentation'] = [[2, 2, 5, 5, 9, 9]]
         content['images'].append(dict(content['images'][0], id=77))
 
+    images[5].unlink()
     spoil(coco, change)
     assert call(monkeypatch, 'check_data', MASK_RCNN, '--data-root', coco, '--out', 'out') == 3
     printed = capsys.readouterr().out
@@ -91,16 +93,18 @@ def test_a_spoiled_coco(coco, tmp_path, monkeypatch, capsys):
         ('error', '1 ids of annotations are there more than once', []),
         ('error', '1 of 24 annotations (id 3) have no `segmentation`', []),
         ('error', '1 of 24 annotations (id 4) have no `area`', []),
-        ('error', '2 of 7 images cannot be read', [0, 1]),
-        ('error', '1 of 7 images are not of the size that', [2]),
-        ('warning', '1 of 7 images have an EXIF orientation', [3]),
+        ('error', '1 of the 7 images that', [5]),
+        ('error', '2 of 6 images cannot be read', [0, 1]),
+        ('error', '1 of 6 images are not of the size that', [2]),
+        ('warning', '1 of 6 images have an EXIF orientation', [3]),
         ('warning', '1 images name a file that another one names, too', []),
-        ('note', '1 of 7 images are gray', None),
+        ('note', '1 of 24 annotations (id 7) have no polygon with an area', []),
+        ('note', '1 of 6 images are gray', None),
     ):
         (finding,) = [one for one in findings if text in one['what']]
         assert finding['level'] == level and text in printed
         if files is not None:
-            assert sorted(finding['files']) == [str(images[index]) for index in files]
+            assert [file.rsplit('/')[-1] for file in finding['files']] == [images[index].name for index in files]
 
 
 def test_a_spoiled_ade20k(ade, tmp_path, monkeypatch):
@@ -110,17 +114,18 @@ def test_a_spoiled_ade20k(ade, tmp_path, monkeypatch):
     label = np.array(Image.open(labels[2]))
     Image.fromarray(label[::2, ::2]).save(labels[2])
     Image.fromarray(np.full_like(np.array(Image.open(labels[3])), 200)).save(labels[3])
+    labels[4].unlink()
     assert call(monkeypatch, 'check_data', SEM_FPN, '--data-root', ade, '--out', 'out') == 3
     found = {one['what']: one['files'] for one in listed(tmp_path / 'out')['findings'] if one['level'] == 'error'}
     for text, index in (
-        ('1 of 6 label maps cannot be read', 0),
-        ('1 of 6 label maps do not have one channel', 1),
-        ('1 of 6 images are not of the size that', 2),
-        ('1 of 6 label maps hold numbers of no class, 200', 3),
+        ('1 of 5 label maps cannot be read', 0),
+        ('1 of 5 label maps do not have one channel', 1),
+        ('1 of 5 images are not of the size that', 2),
+        ('1 of 5 label maps hold numbers of no class, 200', 3),
     ):
         ((what, files),) = [item for item in found.items() if text in item[0]]
         assert [file.rsplit('/', 1)[1].split('.')[0] for file in files] == [labels[index].stem], what
-    assert len(found) == 4
+    assert len(found) == 5 and any('1 images have no label' in what for what in found)
 
 
 def test_everything_is_looked_at_where_a_run_takes_a_sample(coco, tmp_path, monkeypatch):
@@ -147,6 +152,26 @@ def test_wrong_calls(coco, tmp_path, monkeypatch):
 
 
 # ---- training and testing
+
+
+def test_a_few_broken_samples_do_not_stop_a_training(coco, monkeypatch, caplog):
+    """What is missing and what cannot be read, if the limit allows it; the figures need all of the rest."""
+    images = sorted((coco / 'train2017').iterdir())
+    images[0].unlink(), images[1].write_bytes(b'')
+    started = []
+    monkeypatch.setattr(WholeRunner, '__init__', lambda *args, **options: started.append(1))
+    monkeypatch.setattr(WholeRunner, 'train', lambda self: None)
+    command = ('train', MASK_RCNN, '--no-pretrained', '--data-root', coco)
+    stopped = call(monkeypatch, *command)
+    assert '1 of the 6 images that' in stopped and '1 of 5 images cannot be read' in stopped and not started
+    assert 'replaces up to 0.01 of its samples: default_hooks.broken_data.limit' in stopped
+    tolerant = ('--cfg-options', 'default_hooks.broken_data.limit=0.5')
+    assert call(monkeypatch, *command, *tolerant) is None and started
+    (coco / 'val2017/000000000001.jpg').unlink()
+    stopped = call(monkeypatch, *command, *tolerant)
+    assert '1 of the 3 images that' in stopped and '1 of the 6' not in stopped
+    assert 'broken_data.skip_in_evaluation=True' in stopped
+    assert call(monkeypatch, *command, *tolerant, 'default_hooks.broken_data.skip_in_evaluation=True') is None
 
 
 def counted_from_0(content):

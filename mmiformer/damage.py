@@ -1,0 +1,52 @@
+"""What tells that a file or a polygon is damaged. Imports nothing of the package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from PIL import Image, UnidentifiedImageError
+
+ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # start of an image file -> what the end of a whole one holds
+
+
+def seems_cut(path: str) -> bool:
+    """Whether an image file lacks its end; of other formats than JPEG and PNG this does not tell."""
+    with open(path, 'rb') as file:
+        start = file.read(4)
+        file.seek(-min(os.path.getsize(path), 4096), os.SEEK_END)
+        return any(start.startswith(begin) and end not in file.read() for begin, end in ENDS.items())
+
+
+def is_cut(path: str) -> bool:
+    """Whether an image file ends too early. OpenCV paints what is missing gray and says nothing."""
+    if not seems_cut(path):
+        return False
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except OSError:
+        return True
+    return False
+
+
+def reason(error: Exception) -> str:
+    """Why a file is no picture."""
+    if isinstance(error, UnidentifiedImageError):
+        return 'it is no picture'
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+
+
+def encloses_area(polygon: Sequence[float]) -> bool:
+    """Whether a polygon x, y, x, y, ... has three corners that are not on one line."""
+    if len(polygon) < 6 or len(polygon) % 2:
+        return False
+    x, y, a, b, c, d = polygon[:6]
+    try:
+        if abs((a - x) * (d - y) - (b - y) * (c - x)) > 1e-6:  # nearly always, and quick
+            return True
+        others = list(zip(polygon[2::2], polygon[3::2], strict=True))
+        width, height = next(((a - x, b - y) for a, b in others if (a, b) != (x, y)), (0, 0))
+        return any(abs(width * (b - y) - height * (a - x)) > 1e-6 for a, b in others)
+    except TypeError:  # not all are numbers
+        return False

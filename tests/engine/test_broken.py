@@ -1,0 +1,245 @@
+"""Broken data: named and replaced in training, an error in evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, Compose
+from PIL import Image
+
+from mmiformer.damage import encloses_area, is_cut
+from mmiformer.datasets.shapes import make_dataset
+from mmiformer.engine.broken import BrokenSample, check_samples
+from mmiformer.engine.config import open_config
+from mmiformer.engine.hooks import BrokenData
+from mmiformer.engine.runner import WholeRunner
+from mmiformer.engine.stopping import Stopped
+from mmiformer.errors import UserError
+
+from ..helpers import differences
+from .test_resuming import DATA, SCENES, Interrupt, state, train
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('scenes')
+    make_dataset(folder, 20, 64)
+    return folder
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def resize(path: Path) -> None:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), image[::2, ::2])
+
+
+def of_no_class(path: Path) -> None:
+    cv2.imwrite(str(path), np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 200))
+
+
+IMAGES = {
+    'it has 0 bytes': lambda path: path.write_bytes(b''),
+    'it is cut off': truncate,
+}
+COCO = {
+    'it is N x N, and annotated as N x N': resize,
+    'No such file or directory': lambda path: path.unlink(),
+}
+LABELS = {
+    'No such file or directory': lambda path: path.unlink(),
+    'it is N x N, and its image N x N': resize,
+    'it holds 200, which is no class': of_no_class,
+    'its label map does not have one channel': lambda path: Image.open(path).convert('RGB').save(path),
+}
+
+
+def spoil(root: Path, split: str) -> dict[str, str]:
+    """Spoil a data set in every way: {file: what is wrong with it}."""
+    coco = root.name == 'coco'
+    folder = root / (f'{split}2017' if coco else f'images/{split}')
+    images = sorted(folder.iterdir())
+    ways = [(path, *way) for path, way in zip(images, ({**IMAGES, **COCO} if coco else IMAGES).items(), strict=False)]
+    if not coco:
+        labels = [root / 'annotations' / split / path.with_suffix('.png').name for path in images[2:6]]
+        ways += [(path, *way) for path, way in zip(labels, LABELS.items(), strict=True)]
+    for path, _, change in ways:
+        change(path)
+    return {str(path): fault for path, fault, _ in ways}
+
+
+@pytest.fixture(params=SCENES)
+def spoiled(request, scenes, tmp_path) -> tuple[str, Path, dict[str, str]]:
+    """The config, scenes whose training data is spoiled, and how."""
+    folder = SCENES[request.param]
+    shutil.copytree(scenes / folder, tmp_path / 'spoiled' / folder)
+    broken = spoil(tmp_path / 'spoiled' / folder, 'train' if folder == 'coco' else 'training')
+    return request.param, tmp_path / 'spoiled', broken
+
+
+TOLERANT = {'default_hooks.broken_data.limit': 0.6}
+
+
+def test_broken_samples_are_named_once_and_replaced(spoiled, tmp_path, monkeypatch):
+    """The same ones by the same, with workers or without, resumed or not."""
+    name, root, broken = spoiled
+    said = []
+    monkeypatch.setattr(logging.Logger, 'warning', lambda self, text, *args, **options: said.append(text))
+    whole = train(name, root, tmp_path / 'whole', **TOLERANT)
+    named = [text.partition(' so far: ')[2] for text in said if text.startswith('broken and replaced')]
+    assert sorted(re.sub(r'\d+ x \d+', 'N x N', text) for text in named) == sorted(
+        f'{path}: {fault}' for path, fault in broken.items()
+    )
+    with pytest.raises(Stopped):
+        train(name, root, tmp_path / 'again', Interrupt(5), **TOLERANT, **{'train_dataloader.num_workers': 2})
+    assert differences(state(train(name, root, tmp_path / 'again', **TOLERANT)), state(whole)) == []
+
+
+def test_too_many_broken_samples_stop_a_run(spoiled, tmp_path):
+    name, root, _ = spoiled
+    with pytest.raises(
+        UserError, match='^[1-4] of 1[0-9] samples of the training data are broken, more than .*limit=0.01'
+    ):
+        train(name, root, tmp_path / 'default')
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_where_nothing_is_left_a_run_stops_at_once(scenes, workers, tmp_path):
+    shutil.copytree(scenes / 'ade', tmp_path / 'ade')
+    for path in (tmp_path / 'ade/images/training').iterdir():
+        path.write_bytes(b'')
+    options = {**TOLERANT, 'train_dataloader.num_workers': workers}
+    with pytest.raises(UserError, match='^11 samples in a row are broken, the last one .*png: it has 0 bytes$'):
+        train('tiny_sem_fpn', tmp_path, tmp_path / 'run', **options)
+
+
+@pytest.mark.parametrize('name', SCENES)
+def test_broken_data_is_an_error_in_evaluation(name, scenes, tmp_path):
+    """Unless it may be left out: then the figures are those of the rest."""
+    folder = SCENES[name]
+    shutil.copytree(scenes / folder, tmp_path / folder)
+    images = sorted((tmp_path / folder / ('val2017' if folder == 'coco' else 'images/validation')).iterdir())
+    assert len(images) >= 4
+
+    def evaluate(workers: int, root: Path, **options) -> dict:
+        cfg = open_config(DATA / f'{name}.py', root, {'val_dataloader.num_workers': workers, **options})
+        cfg.test_dataloader, cfg.randomness = cfg.val_dataloader, dict(seed=1)
+        cfg.work_dir, cfg.log_level, cfg.custom_hooks = str(tmp_path / 'run'), 'ERROR', []
+        cfg.experiment_name = f'{tmp_path.name}_{workers}_{len(options)}_{root.parent == tmp_path}'
+        return WholeRunner(cfg).test()
+
+    truncate(images[1])
+    with pytest.raises(BrokenSample, match=rf'^{images[1]}: it is cut off\nA result without .*skip_in_evaluation'):
+        evaluate(2, tmp_path / folder)
+    figures = evaluate(0, tmp_path / folder, **{'default_hooks.broken_data.skip_in_evaluation': True})
+
+    shutil.copytree(scenes / folder, tmp_path / 'rest' / folder)  # the same, without the image
+    rest = tmp_path / 'rest' / folder
+    (rest / images[1].relative_to(tmp_path / folder)).unlink()
+    if folder == 'coco':
+        (path,) = (rest / 'annotations').glob('*val2017.json')
+        content = json.loads(path.read_text())
+        (image,) = [one['id'] for one in content['images'] if one['file_name'] == images[1].name]
+        content['images'] = [one for one in content['images'] if one['id'] != image]
+        content['annotations'] = [one for one in content['annotations'] if one['image_id'] != image]
+        path.write_text(json.dumps(content))
+    assert figures == evaluate(0, rest) and figures
+
+
+def test_polygons_without_area_are_not_learned_from():
+    class Load:
+        def __call__(self, results):
+            return results
+
+    Load.__name__ = 'LoadAnnotations'
+
+    class Data(BaseDataset):
+        def load_data_list(self):
+            masks = [
+                [[0, 0, 4, 0, 4, 4]],
+                [[1, 1, 2, 2, 3, 3]],
+                [[5, 5, 5, 5, 5, 5], [0, 0, 9, 0, 9, 9]],
+                [[1, 2, 3, 4]],
+            ]
+            return [dict(instances=[dict(mask=mask, ignore_flag=0) for mask in masks])]
+
+    dataset = Data(pipeline=[])
+    dataset.pipeline = Compose([])
+    dataset.pipeline.transforms.append(Load())
+    check_samples(dataset, frozenset())
+    checked = dataset.pipeline
+    check_samples(dataset, frozenset())
+    assert dataset.pipeline is checked
+    assert [one['ignore_flag'] for one in dataset[0]['instances']] == [0, 1, 0, 1]
+
+
+def test_turned_photos_are_whole(tmp_path):
+    """OpenCV turns them as their EXIF orientation says; many are annotated as stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / 'photo.jpg', exif=exif)
+
+    class Photo(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path=str(tmp_path / 'photo.jpg'), width=width, height=height) for width, height in sizes]
+
+    sizes = (30, 20), (20, 30), (30, 30)
+    dataset = Photo(pipeline=[dict(type='LoadImageFromFile')])
+    check_samples(dataset, frozenset())
+    assert dataset[0]['img'].shape == dataset[1]['img'].shape == (30, 20, 3)
+    with pytest.raises(BrokenSample, match='it is 20 x 30, and annotated as 30 x 30'):
+        dataset[2]
+
+
+@pytest.mark.parametrize(
+    ('polygon', 'area'),
+    [
+        ([0, 0, 1, 0, 0, 1], True),
+        ([0, 0, 0, 0, 1, 0, 0, 1], True),
+        ([0.1, 0.1, 0.2, 0.2, 0.3, 0.3], False),
+        ([2, 2] * 5, False),
+        ([0, 0, 1, 0, 0], False),
+        ([0, 0, 9, 9], False),
+        ([0, 0, 1, 0, '0', 1], False),
+        ([], False),
+    ],
+)
+def test_area(polygon, area):
+    assert encloses_area(polygon) is area
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp'])
+def test_cut_files(suffix, tmp_path):
+    path = tmp_path / f'image{suffix}'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    assert not is_cut(str(path))
+    path.write_bytes(path.read_bytes() + b'\0' * 5000)  # some cameras append something
+    assert not is_cut(str(path))
+    if suffix != '.bmp':
+        path.write_bytes(path.read_bytes()[:3000])
+        assert is_cut(str(path))
+
+
+def test_limits():
+    with pytest.raises(ValueError, match='limit=2'):
+        BrokenData(2)
+
+
+def test_the_toolbox_is_left_alone_where_asked(scenes, tmp_path):
+    cfg = Config(dict(default_hooks=dict(broken_data=None)))
+    assert cfg.default_hooks.broken_data is None
+    shutil.copytree(scenes / 'ade', tmp_path / 'ade')
+    for path in (tmp_path / 'ade/images/training').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(cv2.error):
+        train('tiny_sem_fpn', tmp_path, tmp_path / 'run', **{'default_hooks.broken_data': None})
