@@ -1,14 +1,16 @@
 # PYTHON=       interpreter for .venv (default: that of an existing .venv, else python3)
 # DEVICE=       cpu or cuda, the torch build (default: that of an existing .venv, else cuda where a driver answers)
+# STACK=        onedl, or openmmlab for setup and test with the original packages, in .venv-openmmlab (default: onedl)
 # TORCH_INDEX=  package index to take torch from besides pip's own settings
 # FIND_LINKS=   folder or page of further wheels, besides pip's own settings
 # FRESH=        1 starts the demo over
 # SEED=         seed of the demo (default 0)
 # ARGS=         further arguments for pytest, as in make test ARGS='-k windows -x -n 0'
 
-BASE_PYTHON := $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
+VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
+BASE_PYTHON := $(or $(PYTHON),$(wildcard $(VENV)/bin/python),python3)
 
-export DEVICE TORCH_INDEX FIND_LINKS
+export STACK DEVICE TORCH_INDEX FIND_LINKS
 
 # The modules that the API reference shows, beside the package's own page.
 PARTS := models checkpoint registry engine.hooks evaluation.metrics evaluation.class_iou
@@ -19,7 +21,7 @@ PARTS := models checkpoint registry engine.hooks evaluation.metrics evaluation.c
 help: ## show this list
 	@sed -n 's/^# \([A-Z_]*=.*\)/  \1/p; s/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## make .venv with the pinned stack and this package, and check it
+setup: ## make the environment with the pinned stack and this package, and check it
 	@'$(BASE_PYTHON)' -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 		echo "setup: '$(BASE_PYTHON)' does not run or is not Python 3.10 to 3.13." \
 			"Name another: make setup PYTHON=/usr/bin/python3.11" >&2; exit 1; }
@@ -33,8 +35,8 @@ EXTRAS := $(patsubst %,requirements/%.txt,imagenet onnx openvino coreml executor
 	touch $@
 
 # Two processes, since most of the time is toolboxes being imported; their idle threads leave the cores to each other.
-test: setup .venv/extras ## run the whole test suite
-	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+test: setup $(if $(filter .venv,$(VENV)),.venv/extras) ## run the whole test suite
+	OMP_WAIT_POLICY=passive $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## check format and lint with ruff
 	.venv/bin/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _compat_pickle
 import os
 import pickle
+import tarfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -31,14 +32,15 @@ def load_weights(path: os.PathLike, map_location: Any, types: Mapping[str, Any])
     if hasattr(torch.serialization, 'add_safe_globals'):
         with _allow_only([(value, name) for name, value in types.items()]):
             return torch.load(path, map_location, weights_only=True)
+    if tarfile.is_tarfile(path):  # which torch.load would unpack into a folder
+        raise pickle.UnpicklingError('GLOBAL tar, the format of torch 0.1, is not allowed')
     with open(path, 'rb') as file:
         zipped = torch.serialization._is_zipfile(file)
-    if zipped:
-        with torch.serialization._open_zipfile_reader(os.fspath(path)) as archive:
-            if torch.serialization._is_torchscript_zip(archive):  # which torch.load would pass on to torch.jit.load
-                raise pickle.UnpicklingError('GLOBAL TorchScript is not allowed')
+    archive = torch._C.PyTorchFileReader(os.fspath(path)) if zipped else None
+    if archive and torch.serialization._is_torchscript_zip(archive):  # which torch.load would pass on to torch.jit.load
+        raise pickle.UnpicklingError('GLOBAL TorchScript is not allowed')
     types = {**_tensor_parts(), **types}
-    return torch.load(path, map_location, pickle_module=_restricted_pickle(types), weights_only=False)
+    return torch.load(path, map_location, pickle_module=_restricted_pickle(types, archive), weights_only=False)
 
 
 @contextmanager
@@ -79,8 +81,13 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _restricted_pickle(types: Mapping[str, Any]) -> ModuleType:
-    """A stand-in for the module pickle whose unpickler makes `types` alone, and changes nothing but what it made."""
+def _restricted_pickle(types: Mapping[str, Any], archive: Any) -> ModuleType:
+    """A stand-in for the module pickle whose unpickler makes `types` alone, and changes nothing but what it made.
+
+    Args:
+        types: {name in the file: object} of what the file may name.
+        archive: torch's reader of the file, None for one in the format from before torch 1.6.
+    """
 
     # In Python: the one in C takes memory by the numbers that a file names, and lets BUILD write to classes.
     class Unpickler(pickle._Unpickler):
@@ -99,6 +106,20 @@ def _restricted_pickle(types: Mapping[str, Any]) -> ModuleType:
 
         dispatch[pickle.BUILD[0]] = load_build
 
+        def load_binpersid(self) -> None:
+            kind, storage, key, _, count, *_ = self.stack[-1]
+            if kind not in ('storage', b'storage'):  # a module's source code, which torch would compare
+                raise pickle.UnpicklingError(f'GLOBAL {kind} is not allowed')
+            # torch 2.1 takes the file's word for the size, and would read beyond the values that are there.
+            if archive and count * torch._utils._element_size(storage.dtype) > len(archive.get_record(f'data/{key}')):
+                raise pickle.UnpicklingError(f'data/{key} is shorter than its tensor')
+            super().load_binpersid()
+
+        dispatch[pickle.BINPERSID[0]] = load_binpersid
+        # torch writes none of these; the first takes as much memory as the file names.
+        for step in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.PERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4):
+            del dispatch[step[0]]
+
     module = ModuleType('restricted_pickle')
     module.Unpickler = Unpickler
     module.load = lambda file, **options: Unpickler(file, **options).load()
@@ -110,7 +131,7 @@ def _restricted_pickle(types: Mapping[str, Any]) -> ModuleType:
 
 def numpy_core() -> ModuleType:
     """NumPy's core, which NumPy 2 renamed."""
-    return np._core if hasattr(np, '_core') else np.core
+    return np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core  # 1.26 has an empty `_core`, too
 
 
 def graph_limit() -> str:

@@ -1,8 +1,8 @@
-"""Make `.venv` and install the pinned stack and this package in it. `make setup` runs this script.
+"""Make an environment and install the pinned stack and this package in it. `make setup` runs this script.
 
 It needs the standard library alone, and makes the environment with the Python that runs it. Every step is quick once
 it has been done, so after Ctrl-C, a lost network or a full disk the next run goes on from there. Its settings are
-environment variables: DEVICE, TORCH_INDEX, FIND_LINKS, MAX_JOBS.
+environment variables: STACK, DEVICE, TORCH_INDEX, FIND_LINKS, MAX_JOBS.
 """
 
 from __future__ import annotations
@@ -20,31 +20,41 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / '.venv'
+# The fork's packages, or OpenMMLab's own: onedl or openmmlab.
+NAME = os.environ.get('STACK') or 'onedl'
+ORIGINAL = NAME == 'openmmlab'
+VENV = ROOT / ('.venv-openmmlab' if ORIGINAL else '.venv')
 REQUIREMENTS = ROOT / 'requirements'
-STACK = REQUIREMENTS / 'onedl.txt'
-FREE_GB = {'cpu': 4, 'cuda': 14}
+STACK = REQUIREMENTS / f'{NAME}.txt'
+MMCV = 'mmcv' if ORIGINAL else 'onedl-mmcv'
+# PyPI has torch 2.1 for CUDA alone.
+FREE_GB = {'cpu': 6 if ORIGINAL else 4, 'cuda': 14}
 TORCH_INDEX = 'https://download.pytorch.org/whl'
 # Ready wheels of mmcv's operators lie in a folder for each torch and device: Python, (torch, usual build for CUDA).
 MMCV_INDEX = 'https://mmwheels.onedl.ai'
-MMCV_FOLDERS = {'3.10': ('torch280', 'cu128'), '3.12': ('torch2100', 'cu129')}
+MMCV_FOLDERS = {} if ORIGINAL else {'3.10': ('torch280', 'cu128'), '3.12': ('torch2100', 'cu129')}
 # mmcv's build cannot fetch these itself, since it must see the torch that is installed.
-MMCV_BUILD = ('setuptools>=80', 'wheel', 'packaging', 'ninja', 'psutil')
-MMCV_STATE = """
+MMCV_BUILD = ('setuptools<80' if ORIGINAL else 'setuptools>=80', 'wheel', 'packaging', 'ninja', 'psutil')
+MMCV_STATE = f"""
 import importlib.metadata, mmcv.ops
-print(importlib.metadata.version('onedl-mmcv'), mmcv.ops.get_compiling_cuda_version())
+print(importlib.metadata.version('{MMCV}'), mmcv.ops.get_compiling_cuda_version())
 """
-AGAIN = 'Then run `make setup` again: it goes on from here.'
+MAKE = 'make setup STACK=openmmlab' if ORIGINAL else 'make setup'
+AGAIN = f'Then run `{MAKE}` again: it goes on from here.'
 
 
 def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    if NAME not in ('onedl', 'openmmlab'):
+        fail(f'STACK is {NAME!r}; it can be onedl or openmmlab.')
     stamp = VENV / 'setup.json'
     previous = json.loads(stamp.read_text()) if stamp.exists() else {}
     device = os.environ.get('DEVICE') or previous.get('device') or ('cuda' if driver_answers() else 'cpu')
     if device not in FREE_GB:
         fail(f'DEVICE is {device!r}; it can be cpu or cuda.')
     version = '{}.{}'.format(*sys.version_info)
+    if ORIGINAL and version not in ('3.10', '3.11'):
+        fail(f'the original packages need Python 3.10 or 3.11, not {version}: `{MAKE} PYTHON=/usr/bin/python3.11`.')
     choices = {
         'root': str(ROOT),
         'python': f'{version} of {sys.base_prefix}',
@@ -53,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     finished = {**choices, 'inputs': fingerprint()}
     if previous == finished:
-        say(f'.venv, Python {version}, {device}: there already, nothing to do')
+        say(f'{VENV.name}, Python {version}, {device}: there already, nothing to do')
         return
     clear_unfit(previous, choices)
     check_disk(device)
@@ -61,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     stamp.write_text(json.dumps(choices))
     Setup(version, device, choices['torch_index'], os.environ.get('FIND_LINKS', '').split()).run()
     stamp.write_text(json.dumps(finished))
-    say('done. `source .venv/bin/activate` to use it; `make test` runs the tests.')
+    say(f'done. `source {VENV.name}/bin/activate` to use it; `{MAKE.replace("setup", "test")}` runs the tests.')
 
 
 def say(message: str) -> None:
@@ -89,9 +99,9 @@ def clear_unfit(previous: dict, choices: dict) -> None:
         f'{key} was {previous[key] or "not set"}' for key in choices if previous.get(key, choices[key]) != choices[key]
     ]
     if changed:
-        say(f'making .venv anew: {", ".join(changed)}')
+        say(f'making {VENV.name} anew: {", ".join(changed)}')
         # Moved first, so that an interruption leaves no half of an environment in place.
-        old = VENV.with_name('.venv-old')
+        old = VENV.with_name(f'{VENV.name}-old')
         shutil.rmtree(old, ignore_errors=True)
         VENV.rename(old)
         shutil.rmtree(old)
@@ -157,16 +167,15 @@ class Setup:
         self.env |= {'PIP_DISABLE_PIP_VERSION_CHECK': '1', 'PYTHONUNBUFFERED': '1'}
 
     def run(self) -> None:
-        say(f'[1/5] .venv, Python {self.version}, {self.device}')
+        say(f'[1/5] {VENV.name}, Python {self.version}, {self.device}')
         self.call([sys._base_executable, '-m', 'venv', VENV])
         say("[2/5] looking for mmcv's operators")
         works = self.mmcv_works()
         wheel = None if works else self.ready_wheel()
         if not works and not wheel:
             check_compilers(self.device)
-        say('[3/5] torch, timm and the tools to test with')
-        files = ['-r', REQUIREMENTS / 'peers.txt', '-r', REQUIREMENTS / 'dev.txt']
-        self.call(self.pip('install', '-c', STACK, *self.index, 'torch', 'numpy', *files, *MMCV_BUILD))
+        say('[3/5] torch and the tools to test with' if ORIGINAL else '[3/5] torch, timm and the tools to test with')
+        self.call(self.pip('install', '-c', STACK, *self.index, 'torch', 'numpy', *self.tools(), *MMCV_BUILD))
         if self.device == 'cuda' and self.ask('import torch; print(torch.version.cuda)') == 'None':
             fail(
                 'DEVICE=cuda, but pip found a torch for the CPU alone. Name an index of a CUDA build, '
@@ -175,8 +184,16 @@ class Setup:
         say("[4/5] mmcv's operators")
         self.install_mmcv(wheel)
         say('[5/5] toolboxes and this package')
-        self.call(self.pip('install', '--no-build-isolation', '--editable', f'{ROOT}[onedl,peers]'))
+        extras = NAME if ORIGINAL else f'{NAME},peers'
+        self.call(self.pip('install', '--no-build-isolation', '--editable', f'{ROOT}[{extras}]'))
         self.call([self.python, ROOT / 'tools' / 'check_env.py', '--device', self.device])
+
+    def tools(self) -> list:
+        """What to test with: the original packages need an older setuptools than the rest, and timm another torch."""
+        if not ORIGINAL:
+            return ['-r', REQUIREMENTS / 'peers.txt', '-r', REQUIREMENTS / 'dev.txt']
+        lines = (REQUIREMENTS / 'dev.txt').read_text().splitlines()
+        return [line for line in lines if line and not line.startswith(('#', 'setuptools'))]
 
     def pip(self, verb: str, *arguments: object) -> list:
         return [self.python, '-m', 'pip', verb, *self.links, *arguments]
@@ -193,7 +210,7 @@ class Setup:
 
     def mmcv_works(self) -> bool:
         """Whether the pinned mmcv is installed and its operators load, for CUDA where that is wanted."""
-        pinned = re.search(r'^onedl-mmcv==(.+)\.\*$', STACK.read_text(), re.MULTILINE)[1]
+        pinned = re.search(rf'^{MMCV}==([\d.]+?)(\.\*)?$', STACK.read_text(), re.MULTILINE)[1]
         version, _, cuda = self.ask(MMCV_STATE).partition(' ')
         return version.startswith(pinned) and (self.device == 'cpu' or cuda != 'not available')
 
@@ -203,8 +220,8 @@ class Setup:
         shutil.rmtree(folder, ignore_errors=True)
         page = f'{MMCV_INDEX}/{self.build}-{self.torch_folder}/onedl-mmcv/'
         links = ['--find-links', page] if self.torch_folder and answers(page) else []
-        options = ['--no-deps', '--only-binary', 'onedl-mmcv', '--dest', folder, *links]
-        subprocess.run(self.pip('download', *options, '-c', STACK, 'onedl-mmcv'), capture_output=True, env=self.env)
+        options = ['--no-deps', '--only-binary', MMCV, '--dest', folder, *links]
+        subprocess.run(self.pip('download', *options, '-c', STACK, MMCV), capture_output=True, env=self.env)
         return next(folder.glob('*.whl'), None)
 
     def install_mmcv(self, wheel: Path | None) -> None:
@@ -212,7 +229,7 @@ class Setup:
         if self.mmcv_works():
             return
         # pip would take one that is there and does not load for what is asked for.
-        remove = [self.python, '-m', 'pip', 'uninstall', '--quiet', '--yes', 'onedl-mmcv']
+        remove = [self.python, '-m', 'pip', 'uninstall', '--quiet', '--yes', MMCV]
         self.call(remove)
         if wheel:
             self.call(self.pip('install', '-c', STACK, wheel))
@@ -228,8 +245,8 @@ class Setup:
         # pip keeps what it has compiled, and does not know for which torch: each has a cache of its own.
         cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmiformer')
         cache /= f'{self.device}-torch-{self.ask("import torch; print(torch.__version__)")}'
-        options = ['-v', '--no-build-isolation', '--no-binary', 'onedl-mmcv', '--cache-dir', cache]
-        command = self.pip('install', *options, '-c', STACK, 'onedl-mmcv')
+        options = ['-v', '--no-build-isolation', '--no-binary', MMCV, '--cache-dir', cache]
+        command = self.pip('install', *options, '-c', STACK, MMCV)
         # CFLAGS replace the flags that Python was built with: without debug information it takes half the time, and
         # without -O2 the operators take two to three times theirs.
         env = {
@@ -256,7 +273,7 @@ class Setup:
             errors = [line for line in lines if re.search('error: ', line, re.IGNORECASE)]
             fail(
                 f'compiling mmcv failed. The first errors in {log}:\n\n{"".join(errors[:5] or lines[-5:])}\nIf a '
-                f'compiler was killed, memory ran out: `MAX_JOBS=1 make setup`. Otherwise mend what they say. {AGAIN}'
+                f'compiler was killed, memory ran out: `MAX_JOBS=1 {MAKE}`. Otherwise mend what they say. {AGAIN}'
             )
 
 
@@ -264,4 +281,4 @@ if __name__ == '__main__':
     try:
         main()
     except KeyboardInterrupt:
-        fail('stopped. `make setup` goes on from here.')
+        fail(f'stopped. `{MAKE}` goes on from here.')

@@ -35,6 +35,35 @@ def script(monkeypatch, tmp_path):
     return module
 
 
+# ---- the original packages
+def test_the_original_packages_have_an_environment_of_their_own(tmp_path):
+    code = "import runpy; print(*map(runpy.run_path('setup_env.py').get, ('VENV', 'STACK', 'MMCV', 'MMCV_FOLDERS')))"
+    shown = [
+        subprocess.run(
+            [sys.executable, '-c', code], cwd=ROOT / 'tools', env={'STACK': name}, capture_output=True, text=True
+        ).stdout.split()
+        for name in ('', 'openmmlab')
+    ]
+    assert shown[0][:3] == [f'{ROOT}/.venv', f'{ROOT}/requirements/onedl.txt', 'onedl-mmcv']
+    assert shown[1] == [f'{ROOT}/.venv-openmmlab', f'{ROOT}/requirements/openmmlab.txt', 'mmcv', '{}']
+
+
+def test_original_packages_need_their_pythons(script, monkeypatch):
+    monkeypatch.setattr(script, 'ORIGINAL', True)
+    monkeypatch.setattr(script.sys, 'version_info', (3, 12))
+    with pytest.raises(SystemExit, match='need Python 3.10 or 3.11, not 3.12'):
+        script.main([])
+    monkeypatch.setattr(script, 'NAME', 'mmlab')
+    with pytest.raises(SystemExit, match="STACK is 'mmlab'; it can be onedl or openmmlab"):
+        script.main([])
+
+
+def test_original_packages_keep_their_setuptools(script, monkeypatch):
+    monkeypatch.setattr(script, 'ORIGINAL', True)
+    (script.REQUIREMENTS / 'dev.txt').write_text('# comment\nsetuptools==84.2.1\npytest==9.2.0\n')
+    assert script.Setup('3.11', 'cpu', '', []).tools() == ['pytest==9.2.0']
+
+
 # ---- what the machine lacks
 def test_missing_compilers(script, monkeypatch, tmp_path):
     monkeypatch.setenv('CXX', sys.executable)
