@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .arguments import check_number, check_whole
+
 
 class Arch(NamedTuple):
     """A variant, one column of Table 15. A tuple has one entry for each stage.
@@ -114,7 +116,7 @@ def get_arch(arch: str | dict) -> Arch:
         arch: A name in `ARCHS`, or a dict with the fields of :class:`Arch` for a network of one's own.
 
     Raises:
-        TypeError: `arch` is neither a name nor a dict.
+        TypeError: `arch` is neither a name nor a dict, or a field is of another type.
         ValueError: The name is unknown, or the fields are not those of a network.
     """
     if isinstance(arch, str):
@@ -130,11 +132,21 @@ def get_arch(arch: str | dict) -> Arch:
             f'arch: missing {sorted(missing)}, unknown {sorted(unknown)}; the fields are {", ".join(Arch._fields)}'
         )
     custom = Arch(**arch)
-    stages = len(custom.channels)
-    for name in ('conv_blocks', 'triples', 'last_conv_blocks', 'head_dims', 'windowed'):
+    for name in ('stem_channels', 'conv_ratio', 'ffn_ratio'):
+        check_whole(f'arch: {name}', getattr(custom, name))
+    if custom.layer_scale is not None:
+        check_number('arch: layer_scale', custom.layer_scale, 'at least 0, or None')
+    for name in ('channels', 'conv_blocks', 'triples', 'last_conv_blocks', 'head_dims', 'windowed'):
         values = getattr(custom, name)
-        if values is not None and len(values) != stages:
+        if values is None and name == 'windowed':
+            continue
+        if not isinstance(values, (list, tuple)):
+            raise TypeError(f'arch: {name}={values!r} must have an entry for each stage, such as (0, 0, 3, 2)')
+        stages = len(custom.channels)
+        if not values or len(values) != stages:
             raise ValueError(f'arch: {name}={values} has {len(values)} entries, there are {stages} stages (channels)')
+        for stage, value in enumerate(values):
+            check_whole(f'arch: {name}[{stage}]', value, least=int(name == 'channels'))
     for stage, (triples, head_dim) in enumerate(zip(custom.triples, custom.head_dims, strict=True)):
         if triples and head_dim < 1:
             raise ValueError(f'arch: head_dims[{stage}]={head_dim}, but triples[{stage}]={triples} have an SHMA each')

@@ -18,6 +18,7 @@ from ..registry import MODELS
 from . import deploy as deploy_form
 from . import loading
 from .arch import get_arch, stage_kinds, window_span
+from .arguments import check_cfg, check_flag, check_number, check_whole
 from .blocks import BLOCKS, ConvBN, freeze_statistics
 from .windows import partition, reverse
 
@@ -167,13 +168,27 @@ class IFormer(loading.PretrainedModule):
         deploy: bool = False,
         init_cfg: dict | list | None = None,
     ):
-        super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
         arch = get_arch(arch)
-        self._check(out_indices, len(arch.channels), window_size, num_chunks, drop_path_rate, frozen_stages)
+        self._check(out_indices, len(arch.channels), drop_path_rate)
+        check_whole('in_channels', in_channels)
+        if window_size is not None:
+            check_whole('window_size', window_size, also=', or None for global attention')
+        check_whole('num_chunks', num_chunks, also='; 1 is for no chunking')
         if window_layout not in ('released', 'paper'):
             raise ValueError(f"window_layout={window_layout!r} must be 'released' or 'paper'")
         if modulation not in ('value', 'context'):
             raise ValueError(f"modulation={modulation!r} must be 'value' or 'context'")
+        if layer_scale_init_value is not None:
+            check_number('layer_scale_init_value', layer_scale_init_value, 'at least 0; 0 is for no layer scale')
+        everything = len(arch.channels)
+        check_whole('frozen_stages', frozen_stages, -1, everything, f': -1 is for nothing, {everything} for everything')
+        for name, flag in (('norm_eval', norm_eval), ('with_cp', with_cp), ('deploy', deploy)):
+            check_flag(name, flag)
+        check_cfg('norm_cfg', norm_cfg)
+        check_cfg('act_cfg', act_cfg)
+        for cfg in init_cfg if isinstance(init_cfg, (list, tuple)) else [] if init_cfg is None else [init_cfg]:
+            check_cfg('init_cfg', cfg)
+        super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
         self.arch = arch
         self.out_indices = tuple(out_indices)
         self.num_chunks = num_chunks
@@ -191,7 +206,7 @@ class IFormer(loading.PretrainedModule):
             conv_bn(4 * middle, arch.channels[0], 1),
         )
 
-        layer_scale = arch.layer_scale if layer_scale_init_value is None else layer_scale_init_value or None
+        layer_scale = arch.layer_scale if layer_scale_init_value is None else float(layer_scale_init_value) or None
         kinds = [stage_kinds(arch, stage) for stage in range(len(arch.channels))]
         last_block = max(sum(map(len, kinds)) - 1, 1)
 
@@ -220,20 +235,19 @@ class IFormer(loading.PretrainedModule):
         self._freeze()
 
     @staticmethod
-    def _check(out_indices, stages, window_size, num_chunks, drop_path_rate, frozen_stages):
-        if isinstance(out_indices, int):
-            raise TypeError(f'out_indices={out_indices} must be a sequence, such as ({out_indices},)')
-        allowed = range(stages)
-        if not out_indices or list(out_indices) != sorted(set(out_indices)) or not set(out_indices) <= set(allowed):
-            raise ValueError(f'out_indices={tuple(out_indices)} must be ascending stages out of {tuple(allowed)}')
-        if window_size is not None and window_size < 1:
-            raise ValueError(f'window_size={window_size} must be positive, or None for global attention')
-        if num_chunks < 1:
-            raise ValueError(f'num_chunks={num_chunks} must be positive; 1 is for no chunking')
-        if not 0 <= drop_path_rate < 1:
+    def _check(out_indices, stages, drop_path_rate):
+        if not isinstance(out_indices, Sequence) or isinstance(out_indices, (str, bytes)):
+            advice = f', such as ({out_indices},)' if isinstance(out_indices, int) else ''
+            raise TypeError(f'out_indices={out_indices!r} must be a sequence of stages{advice}')
+        allowed = tuple(range(stages))
+        what = f'out_indices={tuple(out_indices)} must be ascending stages out of {allowed}'
+        if any(isinstance(index, bool) or not isinstance(index, int) for index in out_indices):
+            raise TypeError(what)
+        if not out_indices or list(out_indices) != sorted(set(out_indices) & set(allowed)):
+            raise ValueError(what)
+        check_number('drop_path_rate', drop_path_rate, 'at least 0 and under 1')
+        if drop_path_rate >= 1:
             raise ValueError(f'drop_path_rate={drop_path_rate} must be at least 0 and under 1')
-        if frozen_stages not in range(-1, stages + 1):
-            raise ValueError(f'frozen_stages={frozen_stages} must be from -1 (nothing) to {stages} (everything)')
 
     def switch_to_deploy(self, dtype: torch.dtype | None = None) -> None:
         """Turn into the deploy form, in place: for inference alone, faster, with the same outputs.
@@ -292,8 +306,17 @@ class IFormer(loading.PretrainedModule):
         Returns:
             For each stage of `out_indices` its map (B, C, ceil(H / stride), ceil(W / stride)), contiguous, without a
             norm on it.
+
+        Raises:
+            TypeError: The image is of whole numbers, which nothing has normalized.
+            ValueError: It is not (B, in_channels, H, W).
         """
         dtype = x.dtype
+        if not x.is_floating_point():
+            raise TypeError(f'an image of {dtype}: the network takes normalized images of floating-point numbers')
+        channels = self.stem[0].conv.in_channels
+        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < 1:
+            raise ValueError(f'an image of shape {tuple(x.shape)}: the network takes (B, {channels}, H, W)')
         if self.deploy:  # which may compute in bfloat16
             x = x.to(self.stem[0].conv.weight.dtype)
         x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
