@@ -11,6 +11,7 @@ import difflib
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def load(source: str | os.PathLike, map_location: str | torch.device = 'cpu', tr
     if any(re.match(prefix, source) for prefix in _STORAGE):
         with get_local_path(source, dict(backend='petrel')) as path:
             return _read(Path(path), map_location, trust)
-    content = _read(locate(source), map_location, trust)
+    path = locate(source)
+    content = _read(path, map_location, trust)
+    if not isinstance(content, dict):
+        raise UserError(f'{path} holds no weights: it is a {type(content).__name__}, not a dict of tensors')
     if source.startswith('mmcls://'):  # the backbones of classifiers
         weights = content.get('state_dict', content)
         weights = {key: tensor for key, tensor in weights.items() if key.startswith('backbone.')}
@@ -103,6 +107,8 @@ def _read(path: Path, map_location: str | torch.device, trust: bool) -> dict:
         raise _damaged(path, f'it is {what} and starts with {start!r}')
     if trust:
         return torch.load(path, map_location, weights_only=False)
+    if start.startswith(b'PK'):
+        _check_archive(path)
     if isinstance(map_location, str | torch.device):
         torch.empty(0, device=map_location)  # a device that is not there is no fault of the file
     try:
@@ -119,6 +125,24 @@ def _read(path: Path, map_location: str | torch.device, trust: bool) -> dict:
         ) from error
     except Exception as error:  # whatever a file that was cut off or tampered with makes the unpickler do
         raise _damaged(path, error) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what torch never writes, and would unpack: a member whose size is not its size in the file, or two alike.
+
+    torch takes the memory that the archive names, so a file of 1 MB could fill the machine's.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise _damaged(path, 'its members are compressed, which torch never does')
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise _damaged(path, 'its members are larger than the file')
+    if len({member.filename for member in members}) < len(members):
+        raise _damaged(path, 'two of its members have the same name')
 
 
 def _read_safetensors(path: Path, map_location: str | torch.device) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import argparse
 import collections
-import functools
 import io
 import json
 import os
@@ -27,6 +26,7 @@ from mmiformer.errors import MissingFile, UserError
 from mmiformer.published import PUBLISHED, Published
 
 from .http_server import Server, running
+from .tampered import Call, Stranger, forbidden
 
 WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'a.count': torch.tensor(3)}
 
@@ -46,15 +46,6 @@ def cache(tmp_path, monkeypatch):
 def schemes(monkeypatch):
     """MMEngine's loaders, put back after the test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-
-
-@pytest.fixture(params=["torch's", 'restricted'])
-def unpickler(request, monkeypatch):
-    """torch's unpickler with a list of types, which it has from 2.6 on, and the one for older versions."""
-    if request.param == 'restricted':
-        monkeypatch.delattr(torch.serialization, 'add_safe_globals', raising=False)
-    elif not hasattr(torch.serialization, 'add_safe_globals'):
-        pytest.skip('torch below 2.6 takes no list of types')
 
 
 both = pytest.mark.usefixtures('unpickler')
@@ -186,32 +177,6 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
 
 
 # --- what is refused
-
-
-class Call:
-    """Pickled, it is a call."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-class Stranger:
-    """A class that no list knows."""
-
-
-def forbidden():
-    return {
-        'posix.system': Call(os.system, 'echo ran > ran'),
-        'eval': Call(eval, "open('ran', 'w').close()"),
-        'getattr(HistoryBuffer,__init__)': Call(getattr, HistoryBuffer, '__init__'),
-        'getattr(dtype,__init_subclass__)': Call(getattr, np.dtype, '__init_subclass__'),
-        'functools.partial': functools.partial(print, 'ran'),
-        'Stranger': Stranger(),
-        'collections.defaultdict': collections.defaultdict(list),
-    }
 
 
 @both
