@@ -5,6 +5,8 @@ python tools/reproduce.py 5 --evaluate                    evaluate every publish
 python tools/reproduce.py 5 --train --rows iformer_l repvit_m1_5 --launcher pytorch --gpus 8
 python tools/reproduce.py 5 --measure                     parameters, MACs at 512 x 512, latency here
 python tools/reproduce.py 17 --measure                    SHMA, hybrid SHMA, chunked hybrid SHMA
+python tools/reproduce.py 3 --evaluate --measure          ImageNet-1K; 4, 8 and 12 likewise
+python tools/reproduce.py figure2 --measure               the ablations; 1, 2, 6, 7, 10, 11, 14 and 16 likewise
 python tools/reproduce.py --smoke                         all of it in small, on drawn scenes
 
 Stop it at any time; the same command goes on. Finished runs are kept, and a half-trained row resumes.
@@ -26,21 +28,32 @@ from mmiformer.errors import UserError
 from mmiformer.evaluation.tables import write_json
 from mmiformer.files import whole_file
 from mmiformer.reproduce.measuring import OURS, RUNNABLE, SIZES, THEIRS, attentions, backbones, measure
-from mmiformer.reproduce.report import COLUMNS, lines_of, write_report, write_table_17
+from mmiformer.reproduce.report import SHOWN, columns, lines_of, write_report, write_table_17
 from mmiformer.reproduce.results import Result, read_results
-from mmiformer.reproduce.rows import TASKS, Row, choose, rows_of
+from mmiformer.reproduce.rows import IMAGENET, NUMBERS, TASKS, Row, choose, rows_of
 from mmiformer.reproduce.runs import Place, Run, job_script, plan_runs
 from mmiformer.reproduce.smoke import smoke
 
 TOOLS = Path(__file__).resolve().parent
-SHOWN = ('backbone', 'source', 'box AP', 'mask AP', 'mIoU')
 
 STYLES = dict(measured='bold', nothing='dim')
 
 
+def table(text: str) -> int | str:
+    """What a table is called."""
+    return int(text) if text.isdigit() else text
+
+
 def parse_args() -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('table', nargs='?', type=int, choices=(5, 13, 17), help='of the paper')
+    parser.add_argument(
+        'table',
+        nargs='?',
+        type=table,
+        choices=(*NUMBERS, 17),
+        metavar='TABLE',
+        help='of the paper: its number, or figure2',
+    )
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/reproduce'), metavar='DIR', help='default: %(default)s'
     )
@@ -62,7 +75,7 @@ def parse_args() -> Namespace:
     parser.add_argument('--smoke', action='store_true', help='all of it in small, on drawn scenes, in minutes')
     args = parser.parse_args()
     if (args.table is None) != args.smoke:
-        parser.error('give a table (5, 13 or 17), or --smoke')
+        parser.error('give a table, such as 5, or --smoke')
     if args.table == 17 and (args.evaluate or args.train or args.rows):
         parser.error('Table 17 is measured alone: 17 --measure')
     if args.launcher == 'slurm' and not args.partition:
@@ -112,14 +125,17 @@ def measure_here(args: Namespace, rows: list[Row], folder: Path) -> None:
     """Measure, and write what was measured."""
     settle(args)
     networks, sizes = (attentions(), SIZES) if args.table == 17 else (backbones(rows, args.forms), [512])
+    if rows and rows[0].tasks is IMAGENET and args.table != 16:
+        sizes = [224]
     found = measure(networks, sizes, args.rounds, args.warmup, args.device, graphs=args.table == 17)
     write_json(folder / f'measured-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}.json', found)
 
 
 def show(rows: list[Row], results: list[Result]) -> None:
     """Print the table, with the figures that matter most."""
-    places = [COLUMNS.index(name) for name in SHOWN]
-    table = Table(*SHOWN, box=None)
+    header = columns(rows)
+    places = [index for index, name in enumerate(header) if index < 2 or name.replace(' ', '_') in SHOWN]
+    table = Table(*(header[place] for place in places), box=None)
     for row in rows:
         for line in lines_of(row, results):
             table.add_row(*(line.cells[place] for place in places), style=STYLES.get(line.kind))
@@ -134,8 +150,11 @@ def main() -> None:
         print(f'look at {args.out / "smoke" / "report.html"}')
         return
     place = Place(args.out, TOOLS, None if args.launcher == 'none' else args.gpus)
-    folder, failures = args.out / f'table{args.table}', []
+    title = 'Figure 2' if args.table == 'figure2' else f'Table {args.table}'
+    folder, failures = args.out / title.lower().replace(' ', ''), []
     rows = [] if args.table == 17 else choose(rows_of(args.table), args.rows)
+    if rows:
+        args.tasks = [task for task in rows[0].tasks if rows[0].tasks is IMAGENET or task in args.tasks]
     runs = planned(args, rows, place)
     if args.dry_run:
         print('\n\n'.join(run.plan() for run in runs))
@@ -152,7 +171,14 @@ def main() -> None:
         write_table_17(folder, measurements)
     else:
         rows, results = rows_of(args.table), read_results(place.results)
-        write_report(folder, f'Table {args.table}', rows, results, measurements, args.out / 'runs')
+        write_report(
+            folder,
+            f'Table {args.table}' if args.table != 'figure2' else 'Figure 2',
+            rows,
+            results,
+            measurements,
+            args.out / 'runs',
+        )
         show(rows, results)
     print(f'look at {folder / "report.html"}')
     if failures:

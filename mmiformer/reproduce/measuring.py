@@ -70,7 +70,7 @@ def backbones(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[Network]:
             forms = ours if row.key.startswith('iformer_') else theirs
             path = next(iter(row.configs.values()))
             found.append(Network(row.key, row.title, lambda path=path: build(path), forms))
-        if row.key == 'iformer_l2':
+        if row.key == 'iformer_l2' and 'coco' in row.tasks:
             title = 'iFormer-L2, network of the printed latency'
             found.append(Network('iformer_l2_latency', title, lambda: IFormer(L2_LATENCY), ours))
     return found
@@ -84,6 +84,8 @@ def build(config: object) -> nn.Module:
     import_toolbox(cfg)
     init_default_scope(cfg.default_scope)
     with building(cfg, 'model'):
+        if 'backbone' not in cfg.model:  # a classifier
+            return MODELS.build(dict(cfg.model, init_cfg=None)).backbone
         return MODELS.build(dict(cfg.model.backbone, init_cfg=None))
 
 

@@ -25,14 +25,15 @@ from .rows import TASKS, Row
 
 FIGURES = tuple(name for task in TASKS.values() for name in task.figures)
 COLUMNS = ('backbone', 'source', 'params (M)', 'ms', *(name.replace('_', ' ') for name in FIGURES))
+SHOWN = ('box_AP', 'mask_AP', 'mIoU', 'top1')  # where there is little room
 LEGEND = (
     'Lines called "paper" are printed there; "published", where it differs, is what the makers of a checkpoint report. '
     'All others were measured here: "backbone" is the network of the config without its classifier, "evaluated" a '
     'published checkpoint, "trained" a training of our own, several seeds as mean ± standard deviation. '
     "≠: further from the published figure than the field's spread, which is 0.1 for a checkpoint evaluated again "
-    '(from its own published score), 0.3 AP for a training on COCO, and on ADE20K 1.0 mIoU for one training or 0.8 for '
-    'a mean of three. ms: of the paper, the backbone on an iPhone 13 at 512 x 512; here, its fastest form in float32 '
-    'on the machine named below.'
+    '(from its own published score), 0.3 AP for a training on COCO, 0.3 % for one on ImageNet, on ADE20K 1.0 mIoU '
+    'for one training or 0.8 for a mean of three. ms: of the paper, on an iPhone 13, in Tables 5 and 13 the backbone at '
+    '512 x 512; here, the backbone in its fastest form in float32 on the machine named below.'
 )
 NOTES = {
     'efficientmod_s_conv': 'EfficientMod-S: by its figures this row is EfficientMod-s-Conv; its 32.6 M are a detector.',
@@ -64,8 +65,8 @@ def lines_of(row: Row, results: Sequence[Result], measured: Sequence[Mapping[str
     published = {name: value for one in row.checkpoints.values() for name, value in one.result.items()}
     if row.printed:
         printed = row.printed._asdict()
-        cells = [f'{row.printed.params:g}', 'failed' if math.isinf(row.printed.latency) else f'{row.printed.latency:g}']
-        lines.append(_line(row, 'paper', 'paper', *cells, {name: _show(printed[name]) for name in FIGURES}))
+        cells = [_cost(row.printed.params), _cost(row.printed.latency)]
+        lines.append(_line(row, 'paper', 'paper', *cells, {name: _show(printed[name]) for name in row.figures}))
         if any(printed[name] != value for name, value in published.items()):
             own = {name: f'{value:g}' for name, value in published.items()}
             lines.append(_line(row, 'published', 'published', '', '', own))
@@ -75,21 +76,31 @@ def lines_of(row: Row, results: Sequence[Result], measured: Sequence[Mapping[str
     if row.checkpoints:
         figures = _figures(row, results, 'evaluated', published)
         lines.append(_line(row, 'evaluated', 'measured', '', '', figures))
-    figures = _figures(row, results, 'trained', row.printed._asdict() if row.printed else {})
-    lines.append(_line(row, 'trained', 'measured', '', '', figures))
+    if row.configs:
+        figures = _figures(row, results, 'trained', row.printed._asdict() if row.printed else {})
+        lines.append(_line(row, 'trained', 'measured', '', '', figures))
     return [line._replace(cells=('', *line.cells[1:])) if index else line for index, line in enumerate(lines)]
+
+
+def columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The header of lines of some rows."""
+    return (*COLUMNS[:4], *(name.replace('_', ' ') for name in rows[0].figures))
 
 
 def _line(row: Row, source: str, kind: str, params: str, ms: str, figures: Mapping[str, str]) -> Line:
     if kind == 'measured' and not params and not any(text[:1].isdigit() for text in figures.values()):
         kind = 'nothing'
-    return Line((row.title, source, params, ms, *(figures.get(name, '') for name in FIGURES)), kind)
+    return Line((row.title, source, params, ms, *(figures.get(name, '') for name in row.figures)), kind)
+
+
+def _cost(value: float | None) -> str:
+    return '-' if value is None else 'failed' if math.isinf(value) else f'{value:g}'
 
 
 def _figures(row: Row, results: Sequence[Result], kind: str, published: Mapping[str, float]) -> dict[str, str]:
     """The text of the cells of a kind."""
     found = {}
-    for task in TASKS.values():
+    for task in row.tasks.values():
         one = cell(results, row.key, task.key, kind)
         for name in task.figures:
             if one:
@@ -138,7 +149,7 @@ def write_report(
     lines = [line for row in rows for line in lines_of(row, results, measured['entries'])]
     keys = {row.key for row in rows}
     shown = [one for one in results if one.row in keys]
-    parts = [(COLUMNS, [line.cells for line in lines], [_LOOK[line.kind] for line in lines])]
+    parts = [(columns(rows), [line.cells for line in lines], [_LOOK[line.kind] for line in lines])]
     figures = draw_pictures(folder, rows, results, measured['entries'], runs)
     notes = [LEGEND, *(NOTES[row.key] for row in rows if row.key in NOTES)]
     _write(
@@ -202,7 +213,9 @@ def _facts(measured: Mapping[str, Any], files: Sequence[Path]) -> Part:
 
 def _run_list(rows: Sequence[Row], results: Sequence[Result], shown: Sequence[Result]) -> Part:
     """All runs, those that stand in the table and older ones."""
-    cells = (cell(results, row.key, task, kind) for row in rows for task in TASKS for kind in ('evaluated', 'trained'))
+    cells = (
+        cell(results, row.key, task, kind) for row in rows for task in row.tasks for kind in ('evaluated', 'trained')
+    )
     in_table = {id(run) for one in cells if one for run in one.runs}
     body = [
         (
@@ -210,7 +223,7 @@ def _run_list(rows: Sequence[Row], results: Sequence[Result], shown: Sequence[Re
             one.task,
             one.kind,
             'yes' if id(one) in in_table else 'no',
-            ' / '.join(_show(one.figures[name]) for name in ('box_AP', 'mask_AP', 'mIoU') if name in one.figures),
+            ' / '.join(_show(one.figures[name]) for name in SHOWN if name in one.figures),
             one.config_hash,
             one.commit,
             str(one.batch),
@@ -221,7 +234,19 @@ def _run_list(rows: Sequence[Row], results: Sequence[Result], shown: Sequence[Re
         )
         for one in shown
     ]
-    header = ('run', 'task', 'kind', 'in the table', 'AP, mIoU', 'config', 'commit', 'batch', 'seed', 'hours', 'ended')
+    header = (
+        'run',
+        'task',
+        'kind',
+        'in the table',
+        'AP, mIoU, top-1',
+        'config',
+        'commit',
+        'batch',
+        'seed',
+        'hours',
+        'ended',
+    )
     return (*header, 'machine'), body, ()
 
 
@@ -293,7 +318,11 @@ def draw_pictures(
 ) -> dict[str, Path]:
     """Draw figures against latency, and the curves of all trainings. Returns {what it is: PNG}."""
     pictures = {}
-    phone = {row.key: row.printed.latency for row in rows if row.printed and math.isfinite(row.printed.latency)}
+    phone = {
+        row.key: row.printed.latency
+        for row in rows
+        if row.printed and row.printed.latency is not None and math.isfinite(row.printed.latency)
+    }
     here = {
         row.key: fastest(forms)['ms'][1]
         for row in rows
@@ -301,16 +330,19 @@ def draw_pictures(
     }
     costs = {'ms on an iPhone 13, published': phone, 'ms on this machine, measured': here}
     costs = {name: cost for name, cost in costs.items() if cost}
+    names = [name for name in ('box_AP', 'mIoU', 'top1') if name in rows[0].figures]
     if costs:
         figure = Figure(figsize=(14, 6.5 * len(costs)), layout='constrained')
         for axes_of_cost, (label, cost) in zip(
-            figure.subplots(len(costs), 2, squeeze=False), costs.items(), strict=True
+            figure.subplots(len(costs), len(names), squeeze=False), costs.items(), strict=True
         ):
-            for axes, name in zip(axes_of_cost, ('box_AP', 'mIoU'), strict=True):
+            for axes, name in zip(axes_of_cost, names, strict=True):
                 _draw_front(axes, rows, results, cost, name, label)
-        pictures['AP and mIoU against latency, with the Pareto front'] = path = folder / 'latency.png'
+        pictures[f'{" and ".join(names)} against latency, with the Pareto front'.replace('_', ' ')] = path = (
+            folder / 'latency.png'
+        )
         save_figure(figure, path)
-    for task in TASKS.values():
+    for task in rows[0].tasks.values():
         curves = {}
         for row in rows:
             for run in sorted(runs.glob(f'{task.key}-{row.key}-*-seed*')):
@@ -327,7 +359,7 @@ def draw_pictures(
 def _draw_front(
     axes: Axes, rows: Sequence[Row], results: Sequence[Result], cost: Mapping[str, float], name: str, label: str
 ) -> None:
-    task = next(task.key for task in TASKS.values() if name in task.figures)
+    task = next(task.key for task in rows[0].tasks.values() if name in task.figures)
     points, marks = [], []
     for row in rows:
         one = cell(results, row.key, task, 'trained') or cell(results, row.key, task, 'evaluated')

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..evaluation.tables import write_json
 from ..hub import PACKAGE
 
-_OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmsegmentation')
+_OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmsegmentation', 'mmpretrain')
 STACK = ('torch', 'timm', *_OPENMMLAB, *(f'onedl-{name}' for name in _OPENMMLAB), 'onedl-mmdetection')
 
 
@@ -34,7 +34,7 @@ class Result:
 
     Attributes:
         row: Key of the row.
-        task: 'coco' or 'ade20k'.
+        task: 'coco', 'ade20k' or 'imagenet'.
         kind: 'evaluated', of a published checkpoint, or 'trained' here.
         config: The config's path.
         config_hash: Of its content, the folder of the data aside.
@@ -167,6 +167,7 @@ def _group(result: Result) -> tuple[str, str, int, int]:
 # The spread of the field: of one checkpoint evaluated twice; of a training on COCO; on ADE20K, of one training and of
 # a mean of three.
 EVALUATION, COCO, ADE20K, ADE20K_MEAN = 0.1, 0.3, 1.0, 0.8
+IMAGENET = 0.3  # top-1 of a training, in percent
 
 
 def spread(one: Cell) -> float:
@@ -174,6 +175,8 @@ def spread(one: Cell) -> float:
     first = one.runs[0]
     if first.kind == 'evaluated':
         return EVALUATION
+    if first.task == 'imagenet':
+        return IMAGENET
     return COCO if first.task == 'coco' else ADE20K_MEAN if len(one.runs) >= 3 else ADE20K
 
 

@@ -1,4 +1,4 @@
-"""The rows of Tables 5 and 13: what is printed, and the config and published checkpoint of each task."""
+"""The rows of the paper's tables: what is printed, and the config and published checkpoint of each task."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ..benchmark.ablation import TABLES as ABLATIONS
 from ..errors import UserError
 from ..hub import config_dir
-from ..paper import TABLE_5, TABLE_13, Dense
+from ..paper import TABLE_3, TABLE_4, TABLE_5, TABLE_8, TABLE_12, TABLE_13, Ablation, Classifier, Dense
 from ..published import BASELINES, PUBLISHED
 
 
@@ -21,7 +22,7 @@ class Task(NamedTuple):
         title: In print.
         folder: Of its configs.
         suffix: Of their names.
-        figures: What is measured, under the names of `paper.Dense`.
+        figures: What is measured, under the names of `paper.Dense` and `paper.Classifier`.
     """
 
     key: str
@@ -36,6 +37,7 @@ TASKS = {
     'coco': Task('coco', 'Mask R-CNN, COCO', 'mask_rcnn', '1x', _AP),
     'ade20k': Task('ade20k', 'Semantic FPN, ADE20K', 'sem_fpn', '40k', ('mIoU',)),
 }
+IMAGENET = {'imagenet': Task('imagenet', 'ImageNet-1K', 'imagenet', '300e', ('top1',))}
 
 
 class Checkpoint(NamedTuple):
@@ -60,13 +62,20 @@ class Row:
         printed: Its cells; None for a row that is in no table.
         configs: {task: config} of the tasks that have one.
         checkpoints: {task: published checkpoint}, as far as there are.
+        tasks: Its tasks, `TASKS` or `IMAGENET`.
     """
 
     key: str
     title: str
-    printed: Dense | None = None
+    printed: Dense | Classifier | Ablation | None = None
     configs: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=lambda: TASKS)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What is measured of its tasks."""
+        return tuple(name for task in self.tasks.values() for name in task.figures)
 
 
 # "EfficientMod-S" of the tables is s-Conv, by its figures and those that its authors publish.
@@ -92,11 +101,47 @@ KEYS = {
     'iFormer-L2': 'iformer_l2',
 }
 _TABLES = {5: TABLE_5, 13: TABLE_13}
+_IMAGENET_TABLES = {
+    3: (TABLE_3, '300e'),
+    4: (TABLE_4, 'distill_300e'),
+    8: (TABLE_8, '300e'),
+    12: (TABLE_12, 'distill_450e'),
+}
+# Those of ablations by what they are called on the command line.
+_ABLATIONS = {
+    name: int(name.split()[1]) if name.startswith('Table') else name.replace(' ', '').lower() for name in ABLATIONS
+}
+NUMBERS: tuple[int | str, ...] = (*_IMAGENET_TABLES, *_TABLES, *_ABLATIONS.values())
 
 
-def rows_of(table: int) -> list[Row]:
-    """The rows of Table 5 or 13, in its order."""
-    return [_row(title, printed) for title, printed in _TABLES[table].items()]
+def rows_of(table: int | str) -> list[Row]:
+    """The rows of a table in `NUMBERS`, in its order."""
+    if table in _TABLES:
+        return [_row(title, printed) for title, printed in _TABLES[table].items()]
+    if table in _IMAGENET_TABLES:
+        rows, suffix = _IMAGENET_TABLES[table]
+        return [_classifier(title, printed, suffix) for title, printed in rows.items()]
+    name = next(name for name, number in _ABLATIONS.items() if number == table)
+    pairs = zip(ABLATIONS[name].rows.items(), ABLATIONS[name].configs, strict=True)
+    return [
+        Row(key, title, printed, {'imagenet': config_dir() / f'ablation/{key}.py'}, tasks=IMAGENET)
+        for (title, printed), key in pairs
+    ]
+
+
+def _classifier(title: str, printed: Classifier, suffix: str) -> Row:
+    """A row of ImageNet-1K, with a config if it is an iFormer."""
+    key = title.lower().replace('-', '_').replace(' ', '_')
+    if not key.startswith('iformer_'):
+        return Row(key, title, printed, tasks=IMAGENET)
+    (file,) = [
+        file
+        for file in PUBLISHED.values()
+        if (file.task, f'iformer_{file.arch}', file.distilled) == ('imagenet', key, 'distill' in suffix)
+        and file.name.endswith('.pth')
+    ]
+    config = config_dir() / f'imagenet/{key}_{suffix}.py'
+    return Row(key, title, printed, dict(imagenet=config), dict(imagenet=Checkpoint(file.name, file.result)), IMAGENET)
 
 
 def _row(title: str, printed: Dense) -> Row:

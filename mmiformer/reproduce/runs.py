@@ -18,7 +18,7 @@ from ..download import name_of
 from ..engine.config import LOADERS, read_config
 from ..engine.jobs import Step, Steps
 from .results import Result, commit, hash_config, read_results
-from .rows import TASKS, Row
+from .rows import Row
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ class Run:
     @property
     def title(self) -> str:
         """What to call it."""
-        return f'{self.row.title}, {TASKS[self.task].title}' + (f', seed {self.seed}' if self.seed is not None else '')
+        return f'{self.row.title}, {self.row.tasks[self.task].title}' + (
+            f', seed {self.seed}' if self.seed is not None else ''
+        )
 
     @property
     def checkpoint(self) -> Path:
@@ -127,7 +129,7 @@ class Run:
 
     def _record(self, steps: Steps) -> None:
         found = json.loads(self.figures.read_text())
-        names = TASKS[self.task].figures
+        names = self.row.tasks[self.task].figures
         trained = self.seed is not None
         began = (self.folder / 'commit.txt').read_text()
         result = Result(
@@ -174,12 +176,14 @@ class Run:
 
     def _missing_weights(self) -> Iterator[str]:
         if self.seed is None:
-            source = self.row.checkpoints[self.task].name
+            sources = [self.row.checkpoints[self.task].name]
         else:
-            source = (self.cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
+            parts = (self.cfg.model.get('backbone'), self.cfg.model.get('teacher'))
+            sources = [(part.get('init_cfg') or {}).get('checkpoint') for part in parts if part]
         cache = Path(torch.hub.get_dir(), 'checkpoints')
-        if source and not Path(source).is_file() and not (cache / (name_of(source) or source)).is_file():
-            yield source
+        for source in filter(None, sources):
+            if not Path(source).is_file() and not (cache / (name_of(source) or source)).is_file():
+                yield source
 
 
 def plan_runs(rows: Sequence[Row], tasks: Sequence[str], place: Place, kind: str, seeds: int = 1) -> list[Run]:

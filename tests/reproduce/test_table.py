@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from mmiformer.errors import UserError
-from mmiformer.paper import TABLE_5, TABLE_13
+from mmiformer.paper import TABLE_3, TABLE_4, TABLE_5, TABLE_7, TABLE_8, TABLE_12, TABLE_13
 from mmiformer.published import BASELINES
-from mmiformer.reproduce.report import COLUMNS, lines_of, write_report, write_table_17
-from mmiformer.reproduce.rows import TASKS, choose, rows_of
+from mmiformer.reproduce.report import COLUMNS, columns, lines_of, write_report, write_table_17
+from mmiformer.reproduce.rows import IMAGENET, NUMBERS, TASKS, choose, rows_of
 from mmiformer.reproduce.runs import Place, job_script, plan_runs
 
 from ..tools.command import REPO
@@ -28,6 +28,44 @@ def test_rows_are_those_of_the_paper(table, printed):
     assert {row.title: row.printed for row in rows} == printed
     ours = [row for row in rows if row.key.startswith('iformer_')]
     assert ours and all(set(row.configs) == set(row.checkpoints) == set(TASKS) for row in ours)
+
+
+@pytest.mark.parametrize(
+    ('table', 'printed', 'ours'), [(3, TABLE_3, 'tsml'), (4, TABLE_4, 'ml'), (8, TABLE_8, 'h'), (12, TABLE_12, ['l2'])]
+)
+def test_rows_of_imagenet_have_what_is_iformers(table, printed, ours):
+    rows = rows_of(table)
+    assert {row.title: row.printed for row in rows} == printed and all(row.tasks is IMAGENET for row in rows)
+    found = {row.key: row for row in rows if row.configs}
+    assert set(found) == {f'iformer_{arch}' for arch in ours}
+    for row in found.values():
+        assert row.configs['imagenet'].is_file() and ('distill' in row.configs['imagenet'].stem) == (table in (4, 12))
+        assert row.checkpoints['imagenet'].result == dict(top1=row.printed.top1)
+
+
+def test_every_ablation_can_be_measured():
+    rows = rows_of(7)
+    assert {row.title: row.printed for row in rows} == TABLE_7
+    tables = {table: rows_of(table) for table in NUMBERS}
+    assert {*tables} == {1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 'figure2'}
+    assert all(path.is_file() for rows in tables.values() for row in rows for path in row.configs.values())
+
+
+def test_lines_of_imagenet(tmp_path, monkeypatch):
+    rows = rows_of(12)
+    again = replace(RUN, row='iformer_l2', task='imagenet', kind='evaluated', seed=None, figures=dict(top1=83.7))
+    header = columns(rows)
+    assert header == ('backbone', 'source', 'params (M)', 'ms', 'top1')
+    lines = [dict(zip(header, line.cells, strict=True)) for row in rows for line in lines_of(row, [again])]
+    assert [(line['source'], line['top1']) for line in lines] == [
+        ('paper', '83.8'),
+        ('paper', '83.5'),
+        ('paper', '83.9'),
+        ('evaluated', '83.7 ≠'),
+        ('trained', 'not run'),
+    ]
+    assert call(monkeypatch, 'reproduce', '12', '--out', tmp_path) is None
+    assert (tmp_path / 'table12/report.html').is_file() and (tmp_path / 'table12/latency.png').is_file()
 
 
 def test_every_published_checkpoint_belongs_to_a_row():
@@ -171,7 +209,7 @@ def test_a_job_that_is_stopped(number, said, code, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments', [[], [5, '--smoke'], [17, '--train'], [5, '--train', '--launcher', 'slurm'], [6]], ids=str
+    'arguments', [[], [5, '--smoke'], [17, '--train'], [5, '--train', '--launcher', 'slurm'], [9]], ids=str
 )
 def test_wrong_arguments(arguments, monkeypatch):
     assert call(monkeypatch, 'reproduce', *arguments) == 2
