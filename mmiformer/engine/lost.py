@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from torch.distributed import DistError
+_DIST_ERRORS = ('DistError', 'DistBackendError', 'DistNetworkError', 'DistStoreError')  # torch 2.1 has not all of them
 
 
 def lost_process(error: BaseException) -> str | None:
@@ -31,7 +31,7 @@ def _told(error: BaseException) -> str | None:
             f'a process that loads data is gone: {said}. Mostly the memory was full, which fewer num_workers of the '
             'loaders help against. A training goes on from its last checkpoint with --resume'
         )
-    if not isinstance(error, DistError) and '/gloo/' not in str(error):
+    if type(error).__name__ not in _DIST_ERRORS and '/gloo/' not in str(error):
         return None
     if re.search('tim(ed|e)[ -]?out', said, re.IGNORECASE):
         return (

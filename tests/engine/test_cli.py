@@ -69,6 +69,12 @@ def test_a_lost_worker_is_told_wherever_it_comes_up():
         assert ending(error) == ending(lost)
 
 
+def test_a_lost_process_of_nccl():
+    """Its errors come without a name of the library; gloo's are met in tests/tools/test_dist.py."""
+    said = ending(torch.distributed.DistBackendError('NCCL communicator was aborted on rank 1. Original reason: ...'))
+    assert said.startswith('error: another process of this run is gone: NCCL communicator was aborted on rank 1. Its')
+
+
 @pytest.mark.parametrize('bug', [TypeError('our fault'), ValueError('our fault'), ImportError('our fault')])
 def test_a_bug_keeps_its_traceback(bug):
     @command('')
