@@ -7,6 +7,7 @@ import difflib
 import inspect
 import io
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -67,7 +68,7 @@ def read_config(path: str | Path) -> Config:
         MissingFile: There is no such file; the message names the project's configs that come near.
         UserError: It cannot be read, or is for none of the toolboxes in `SCOPES`.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # which leaves a home that there is not as it is
     if not path.is_file():
         raise MissingFile(f'there is no config {path}{_similar_config(path)}')
     try:
@@ -81,7 +82,7 @@ def read_config(path: str | Path) -> Config:
 
 def _similar_config(path: Path) -> str:
     known = [file for file in sorted(config_dir().rglob('*.py')) if '_base_' not in file.parts]
-    names = difflib.get_close_matches(path.with_suffix('.py').name, {file.name for file in known}, n=3)
+    names = difflib.get_close_matches(f'{path.stem}.py', {file.name for file in known}, n=3)
     near = [file for name in names for file in known if file.name == name]
     near.sort(key=lambda file: file.parent.name != path.parent.name)  # those of the same task first
     return '; did you mean ' + ' or '.join(map(str, near[:3])) + '?' if near else ''
