@@ -74,7 +74,7 @@ class Chromium:
         assert 'exceptionDetails' not in found, found
         return found['result'].get('value')
 
-    def open(self, url: str, seconds: float = 120) -> dict:
+    def open(self, url: str, seconds: float = 300) -> dict:
         """Open the page of an export, wait until it is done, and return its JSON."""
         self.call('Page.navigate', url=url)
         end = time.monotonic() + seconds
