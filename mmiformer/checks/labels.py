@@ -62,6 +62,8 @@ def look_at_label(path: str, backend: str) -> LabelLook:
         if not os.path.getsize(path):
             return LabelLook('it has 0 bytes')
         label = np.squeeze(mmcv.imread(path, 'unchanged', backend=backend))
+        if label.ndim < 2:
+            return LabelLook('it is one pixel high or wide, which the toolbox does not read')
         if label.ndim != 2:
             return LabelLook('', label.shape[1::-1], label.shape)
         if label.dtype == np.uint8:

@@ -91,7 +91,7 @@ def _read(path: str, size: int, changed: int) -> CocoFile:
     gc.disable()  # it would look through millions of new lists again and again, which takes longer than the reading
     try:
         return _columns(path, _parse(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         whole = Path(path).read_bytes().rstrip()[-1:] in (b'}', b']')
         raise UserError(
             f'The annotation file is not whole JSON: {path}, {size} bytes ({error}). '
@@ -124,6 +124,7 @@ def _columns(path: str, content: Any) -> CocoFile:
     if not all(names) or set(map(type, chain(*names))) != {str}:
         raise TypeError
     image_ids, category_ids, ids = (_column(items, 'id') for items in (images, categories, annotations))
+    hash(tuple(ids))  # a list or dict is no id
     references = {key: _column(annotations, key) for key in ('image_id', 'category_id')}
     masks = _column(annotations, 'segmentation')
     kinds = np.fromiter(map(_mask, masks), np.uint8, len(masks))
