@@ -80,7 +80,7 @@ def tampered() -> Iterator[Tampered]:
     """All of them."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # zipfile's, of members of the same name
-        for make in (_flips, _cuts, _foreign, _programs, _archives, _sizes, _safetensors):
+        for make in (_flips, _cuts, _foreign, _programs, _archives, _sizes, _safetensors, _structures):
             yield from make()
 
 
@@ -361,3 +361,18 @@ def _safetensors() -> Iterator[Tampered]:
         'too little data': file(tensor(), bytes(8)),
     }.items():
         yield Tampered('safetensors', name, content)
+
+
+def _structures() -> Iterator[Tampered]:
+    """Files of harmless types alone that are no checkpoint."""
+    values = dict(
+        text='x', none=None, number=3, list=[1], tensor=torch.ones(1), numbers={1: 2}, mixed={1: torch.ones(1)}
+    )
+    for name, value in values.items():
+        for place, put in _PLACES.items():
+            if place not in ('whole', 'list', 'attribute', 'deep', 'top'):
+                yield Tampered('structure', f'{name} as {place}', saved(put(whole(), value)), fails=False)
+        for key in ('meta', 'message_hub', 'optimizer', 'model'):
+            yield Tampered('structure', f'{name} in place of {key}', saved({**whole(), key: value}), fails=False)
+        content = {'model': value}
+        yield Tampered('structure', f'{name} alone', saved(content), fails=False)

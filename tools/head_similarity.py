@@ -20,6 +20,7 @@ from mmiformer.engine.runner import load_whole
 from mmiformer.errors import MissingFile, UserError
 from mmiformer.evaluation.heads import draw_similarity, head_similarity
 from mmiformer.inference.sources import find_sources
+from mmiformer.models.loading import state_dict_of
 from mmiformer.report import save_figure
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, R, G, B
@@ -49,7 +50,7 @@ def read_network(args: Namespace) -> nn.Module:
     with building(cfg, 'model'):
         model = MODELS.build(cfg.model)
     checkpoint = load(args.checkpoint, trust=args.trust_checkpoint)
-    load_whole(model, checkpoint.get('state_dict', checkpoint), args.checkpoint)
+    load_whole(model, state_dict_of(checkpoint), args.checkpoint)
     model.eval()
     return getattr(model, 'backbone', model)
 

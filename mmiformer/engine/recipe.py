@@ -80,6 +80,8 @@ def check_resumed(cfg: Config, checkpoint: dict) -> None:
             f'--resume: the checkpoint was not left by a training to be resumed: it has no {few(sorted(missing))}. '
             + _NEW_RUN
         )
+    if damaged := [key for key in ('message_hub', 'optimizer') if not isinstance(checkpoint[key], dict)]:
+        raise UserError(f'--resume: the checkpoint is damaged: its {few(damaged)} is no dict. {_NEW_RUN}')
     before = recorded(checkpoint, 'model').get('backbone', {})
     now = cfg.model.get('backbone', {})
     if before and bool(before.get('norm_eval')) != bool(now.get('norm_eval')):

@@ -80,6 +80,12 @@ def read_checkpoint(source: str | Path, trust: bool = False, bare: bool = False)
             f'{source} is not a checkpoint of a whole model: it has no state_dict, but {few(checkpoint)}. '
             "Weights of a backbone belong in the config's model.backbone.init_cfg"
         )
+    try:
+        state_dict_of(checkpoint)
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from error
+    if not isinstance(checkpoint.get('meta', {}), dict):
+        raise UserError(f'{source} is damaged: its meta is {checkpoint["meta"]!r:.80}, not a dict')
     return checkpoint
 
 

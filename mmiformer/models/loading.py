@@ -24,7 +24,9 @@ def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
         UserError: There is none.
     """
     state_dict = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
-    if not isinstance(state_dict, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
+    if not isinstance(state_dict, Mapping) or not all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in state_dict.items()
+    ):
         raise UserError(
             "no state dict is in the file, neither as a whole nor under 'state_dict' or 'model'. "
             f'Its keys: {few(checkpoint)}'
