@@ -21,7 +21,8 @@ from .dataset import data_configs
 from .evaluator import check_evaluator
 from .facts import compare_facts
 from .findings import Finding, raise_errors, table
-from .recipe import check_batch
+from .reading import Sample
+from .recipe import check_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _tolerate(finding: Finding, hooks: Mapping[str, Any]) -> Finding:
 def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
     yield from compare_facts(cfg, loaders, checkpoint)
     if training:
-        yield from check_batch(cfg)
+        yield from check_recipe(cfg, checkpoint)
         if cfg.get('load_from') and not cfg.get('resume'):
             try:
                 loaded = CheckpointLoader.load_checkpoint(cfg.load_from, 'cpu')
@@ -92,4 +93,6 @@ def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
         yield from check_evaluator(
             name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), cfg.get('model') or {}
         )
-    yield from check_data(cfg, loaders)
+    reader = Sample()
+    yield from check_data(cfg, loaders, reader)
+    yield from (Finding('fact', where, f'{number} images') for where, number in reader.images.items())

@@ -129,6 +129,7 @@ def _check_detection(
         if not _is_readable(data.annotations):
             return
         coco = read_coco(data.annotations)
+    reader.images[where] = len(coco.images)
     classes = _coco_classes() if data.classes is None else data.classes
     try:
         check_classes(classes, coco.categories, data.annotations)
@@ -225,6 +226,7 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
     except IncompleteData as error:
         yield _wrong(where, error)
         pairs, missing = error.found, error.missing
+    reader.images[where] = len(pairs.names)
     if pairs.unused and not missing:
         yield Finding('warning', where, pairs.mismatch([]))
     if pairs.others:

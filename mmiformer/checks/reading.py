@@ -21,9 +21,16 @@ Item, Look = TypeVar('Item'), TypeVar('Look')
 
 
 class Sample:
-    """Looks at `SAMPLE` files of a data set, spread evenly, and only at what tells without decoding the image."""
+    """Looks at `SAMPLE` files of a data set, spread evenly, and only at what tells without decoding the image.
+
+    Attributes:
+        images: {a data set's place in the config: how many images it has}.
+    """
 
     whole = False
+
+    def __init__(self):
+        self.images: dict[str, int] = {}
 
     def pick(self, items: Sequence[Item]) -> list[Item]:
         """The items to look at."""
@@ -53,6 +60,7 @@ class Everything(Sample):
     whole = True
 
     def __init__(self, workers: int | None = None):
+        super().__init__()
         self.workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
         self.read: dict[str, int] = {}
 

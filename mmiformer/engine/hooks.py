@@ -44,11 +44,18 @@ class ValidationPictures(Hook):
         options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
         runner.visualizer.add_datasample(
             f'val_{batch_idx}',
-            mmcv.imread(sample.img_path, channel_order='rgb'),
+            mmcv.imread(sample.img_path, _color_type(runner.val_dataloader.dataset), channel_order='rgb'),
             data_sample=sample,
             step=runner.iter,
             **options,
         )
+
+
+def _color_type(dataset) -> str:
+    """How to read an image so that it lies as the pipeline reads it."""
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    upright = any(getattr(transform, 'color_type', '') == 'color_ignore_orientation' for transform in transforms)
+    return 'color_ignore_orientation' if upright else 'color'
 
 
 @HOOKS.register_module()

@@ -20,6 +20,7 @@ from ..files import whole_file
 from ..models.compiling import compile_backbones
 from ..models.cpu import has_bf16
 from ..models.deploy import switch_to_deploy
+from . import schedule
 from .broken import check_samples, ignored_numbers, leave_out_broken
 from .building import building, reason
 from .config import RUNNER_ARGUMENTS, kind
@@ -275,6 +276,7 @@ class WholeRunner(Runner):
         return self._checkpoint
 
     def resume(self, filename, *args, **kwargs):
+        planned = schedule.settings(self.param_schedulers) if isinstance(self.param_schedulers, list) else None
         try:
             super().resume(filename, *args, **kwargs)
         except UserError:
@@ -290,6 +292,9 @@ class WholeRunner(Runner):
                 )
         if isinstance(self.train_loop, EpochLoop):
             self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
+        recorded = (self._checkpoint or {}).get('param_schedulers')
+        if planned is not None and isinstance(recorded, list):
+            schedule.follow_config(self, planned, recorded)
         if self.iter >= self.max_iters or self.epoch >= self.max_epochs:
             logger.warning(f'--resume: {filename} is the end of the run, so there is nothing left to train.')
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import mmcv
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
 
 from mmiformer.engine import hooks
 from mmiformer.engine.hooks import BrokenData, ValidationPictures
@@ -14,6 +16,10 @@ from mmiformer.errors import UserError
 
 class Sample(dict):
     img_path = ''
+
+
+class Loader(list):
+    dataset = None
 
 
 @pytest.mark.parametrize(('number', 'batches', 'drawn'), [(3, 10, [0, 3, 6]), (5, 2, [0, 1]), (1, 4, [0])])
@@ -33,7 +39,7 @@ def test_the_same_few_pictures_at_each_evaluation(number, batches, drawn, task, 
     hook = ValidationPictures(number)
     for step in (100, 200):
         runner = SimpleNamespace(
-            val_dataloader=range(batches), visualizer=SimpleNamespace(add_datasample=add_datasample), iter=step
+            val_dataloader=Loader(range(batches)), visualizer=SimpleNamespace(add_datasample=add_datasample), iter=step
         )
         for index in range(batches):
             hook.after_val_iter(runner, index, outputs=[sample])
@@ -65,3 +71,19 @@ def test_processes_count_broken_samples_together(monkeypatch):
     others[1] = ['c: gone']
     with pytest.raises(UserError, match='^3 of 100 samples .*limit=0.02 allows: a: cut, b: cut, c: gone'):
         hook.after_train(runner)
+
+
+def test_pictures_lie_as_the_network_sees_them(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (30, 20)).save(tmp_path / 'photo.jpg', exif=exif)
+    shapes = []
+    sample, loader = Sample(), Loader(range(1))
+    sample.img_path = str(tmp_path / 'photo.jpg')
+    loader.dataset = SimpleNamespace(pipeline=SimpleNamespace(transforms=[]))
+    visualizer = SimpleNamespace(add_datasample=lambda name, image, **options: shapes.append(image.shape[:2]))
+    runner = SimpleNamespace(val_dataloader=loader, visualizer=visualizer, iter=1)
+    for color_type in ('color', 'color_ignore_orientation'):
+        loader.dataset.pipeline.transforms = [LoadImageFromFile(color_type=color_type)]
+        ValidationPictures(1).after_val_iter(runner, 0, outputs=[sample])
+    assert shapes == [(30, 20), (20, 30)]

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -69,7 +70,7 @@ def cfg(tmp_path) -> Config:
     )
 
 
-def run(cfg: Config, name: str) -> WholeRunner:
+def run(cfg: Config, name: str, *hooks: Hook) -> WholeRunner:
     """As tools/train.py does, with `--resume` where there is a checkpoint."""
     source = find_checkpoint('auto', Path(cfg.work_dir))
     resumed = read_checkpoint(source) if source else None
@@ -77,6 +78,8 @@ def run(cfg: Config, name: str) -> WholeRunner:
     cfg.load_from, cfg.resume = source and str(source), bool(source)
     cfg.experiment_name = f'{Path(cfg.work_dir).name}_{name}'  # MMEngine keeps one log for each name
     runner = WholeRunner(cfg, resumed)
+    for hook in hooks:
+        runner.register_hook(hook)
     runner.train()
     # Its workers end at once here, and not when the runner is collected, which waits five seconds for each.
     vars(runner.train_loop).pop('dataloader_iterator', None)
@@ -117,6 +120,57 @@ def test_a_resumed_epoch_is_shuffled_as_it_would_have_been(cfg):
         torch.randperm(SIZE, generator=torch.Generator().manual_seed(first.seed + epoch)).tolist() for epoch in range(3)
     ]
     assert first.model.seen == epochs[0] and second.model.seen == epochs[1] + epochs[2]
+
+
+class Rates(Hook):
+    """Notes the learning rate of each iteration."""
+
+    def __init__(self):
+        self.rates = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates += runner.optim_wrapper.get_lr()['lr']
+
+
+def rates(cfg: Config, name: str) -> list[float]:
+    hook = Rates()
+    run(cfg, name, hook)
+    return hook.rates
+
+
+def test_a_longer_schedule_is_the_configs(cfg, caplog):
+    """After its end, where MMEngine's state would keep the last rate; by the closed form."""
+    schedule = [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=2),
+        dict(type='PolyLR', power=0.9, eta_min=1e-5, by_epoch=False, begin=2),  # to the end of the run
+    ]
+
+    def closed(iterations: int) -> list[float]:
+        done = [step / (iterations - 3) for step in range(iterations - 2)]
+        return [1e-4, 1e-3] + [1e-5 + (1e-3 - 1e-5) * (1 - share) ** 0.9 for share in done]
+
+    cfg.param_scheduler = schedule
+    first = rates(cfg, 'first')
+    assert caplog.messages == []
+    cfg.train_cfg.max_iters = 12
+    second = rates(cfg, 'second')
+    assert first == pytest.approx(closed(4))
+    assert second == pytest.approx(closed(12)[4:])
+    assert 'as if it had been: with a learning rate of' in caplog.text
+    caplog.clear()
+    run(cfg, 'third')
+    assert 'as if it had been' not in caplog.text
+
+
+def test_a_longer_schedule_by_epochs(cfg):
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True)]
+    assert rates(cfg, 'first') == pytest.approx([1e-3] * 3 + [1e-4] * 3)
+    cfg.train_cfg.max_epochs = 4
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[3], gamma=0.1, by_epoch=True)]
+    assert rates(cfg, 'second') == pytest.approx([1e-3] * 3 + [1e-4] * 3)
 
 
 def test_resuming_starts_at_once(cfg, monkeypatch):
