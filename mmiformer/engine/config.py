@@ -125,7 +125,7 @@ def _check_key(cfg: Config, key: str, value: object) -> str | None:
         elif isinstance(node, Mapping):
             if part not in node:
                 near = difflib.get_close_matches(part, node, n=1, cutoff=0.85)
-                if near:
+                if near and _same_words(part, near[0]):
                     raise UserError(f'--cfg-options {key}: did you mean {".".join([*done, near[0]])}?')
                 if not done and part not in RUNNER_KEYS:
                     raise UserError(f'--cfg-options {key}: the config has no {part!r}; it has {few(node, 100)}')
@@ -139,6 +139,13 @@ def _check_key(cfg: Config, key: str, value: object) -> str | None:
     if isinstance(node, Mapping) and not isinstance(value, (Mapping, bool, type(None))):
         raise UserError(f'--cfg-options {key}: it is a dict with the keys {few(node)}, and cannot become {value!r}')
     return None
+
+
+def _same_words(key: str, other: str) -> bool:
+    """Whether no word of a key is another one: `class_weight` is no mistyped `loss_weight`."""
+    words = key.split('_'), other.split('_')
+    likeness = (difflib.SequenceMatcher(None, *pair).ratio() for pair in zip(*words, strict=False))
+    return len(words[0]) != len(words[1]) or min(likeness) > 0.7
 
 
 def require(cfg: Config, *keys: str) -> None:

@@ -72,6 +72,11 @@ def test_new_keys_are_allowed_and_named(cfg, caplog):
     assert len(caplog.messages) == 3 and "no 'clip_grad' in optim_wrapper" in caplog.messages[0]
 
 
+def test_another_word_is_no_slip(cfg):
+    merge_options(cfg, {'model.roi_head.bbox_head.loss_cls.class_weight': [1.0] * 81})  # beside loss_weight
+    assert len(cfg.model.roi_head.bbox_head.loss_cls.class_weight) == 81
+
+
 @pytest.mark.parametrize(
     ('key', 'message'),
     [
