@@ -9,11 +9,13 @@ import tarfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 # ---- weight files: from torch 2.6 on its weights-only unpickler takes a list of types
 
@@ -129,6 +131,19 @@ def _restricted_pickle(types: Mapping[str, Any], archive: Any) -> ModuleType:
 # ---- the rest
 
 
+def has_global_hook() -> bool:
+    """Whether a hook is set that runs with every module."""
+    module = nn.modules.module
+    if hasattr(module, '_has_any_global_hook'):
+        return bool(module._has_any_global_hook())
+    return bool(  # torch 2.1 has no function for it
+        module._global_backward_pre_hooks
+        or module._global_backward_hooks
+        or module._global_forward_pre_hooks
+        or module._global_forward_hooks
+    )
+
+
 def numpy_core() -> ModuleType:
     """NumPy's core, which NumPy 2 renamed."""
     return np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core  # 1.26 has an empty `_core`, too
@@ -141,19 +156,16 @@ def graph_limit() -> str:
     return 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # before torch 2.6
 
 
-def is_compiling() -> bool:
-    """Whether torch is compiling or exporting what runs."""
-    if hasattr(torch.compiler, 'is_compiling'):  # from torch 2.3 on
-        return torch.compiler.is_compiling()
-    return torch._dynamo.is_compiling()
+# Chosen here, since torch 2.1's compiler cannot follow the choice.
+if torch.__version__ >= (2, 3):
+    is_compiling = torch.compiler.is_compiling
+else:
+    from torch._dynamo.external_utils import is_compiling  # noqa: F401
 
-
-def autocasts_cpu() -> bool:
-    """Whether autocast is on, on the CPU."""
-    try:
-        return torch.is_autocast_enabled('cpu')
-    except TypeError:  # before torch 2.4
-        return torch.is_autocast_cpu_enabled()
+if torch.__version__ >= (2, 4):
+    autocasts_cpu = partial(torch.is_autocast_enabled, 'cpu')
+else:
+    autocasts_cpu = torch.is_autocast_cpu_enabled
 
 
 def unfused_attention() -> AbstractContextManager:

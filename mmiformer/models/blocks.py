@@ -13,8 +13,9 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
+
+from ..stack import has_global_hook
 
 
 def is_plain(module: nn.Module, *forwards: Callable) -> bool:
@@ -25,7 +26,7 @@ def is_plain(module: nn.Module, *forwards: Callable) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
         or 'forward' in vars(module)
-        or _has_any_global_hook()
+        or has_global_hook()
     )
 
 
