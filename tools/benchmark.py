@@ -1,25 +1,25 @@
 """Measure backbones side by side, in one run and in turns: time, memory, share of what the machine can do.
 
 python tools/benchmark.py m:reference m m:deploy repvit_m1_1 --threads 2 --rounds 12
+python tools/benchmark.py m repvit_m1_1 --forms reference deploy folded openvino openvino-int8 --threads 2
 python tools/benchmark.py m:reference m --what train --memory
 python tools/benchmark.py m m:global l l2 --sizes 512 256 768 1024 --memory --out work_dirs/growth
 """
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import torch
 
-from mmiformer.benchmark.forms import FORMS, Contestant, parse
+from mmiformer.benchmark.forms import FORMS, Contestant, combine, parse, require
 from mmiformer.benchmark.peers import PEERS
 from mmiformer.benchmark.report import draw, facts, page, write_json
 from mmiformer.benchmark.run import Workload, measure
-from mmiformer.benchmark.timing import add_timing, positive, settle
+from mmiformer.benchmark.timing import add_timing, image_size, positive, settle
 from mmiformer.engine.cli import command
 from mmiformer.errors import UserError
 from mmiformer.files import whole_file
 from mmiformer.models import ARCHS
-from mmiformer.models.timm_backbone import import_timm
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
 
@@ -33,9 +33,22 @@ def parse_args() -> Namespace:
         f'forms, as in m:deploy:\n{forms}',
     )
     parser.add_argument('names', nargs='*', metavar='NETWORK[:FORM]', help='default: m:reference m, and m:deploy')
+    parser.add_argument(
+        '--forms',
+        nargs='+',
+        choices=FORMS,
+        default=[],
+        metavar='FORM',
+        help='each network in those of them that it has',
+    )
     parser.add_argument('--what', choices=DEFAULT, default='infer', help='a forward pass, or forward and backward')
     parser.add_argument(
-        '--sizes', nargs='+', type=size, default=[(512, 512)], metavar='SIZE', help='such as 512 or 800x1344 (H x W)'
+        '--sizes',
+        nargs='+',
+        type=image_size,
+        default=[(512, 512)],
+        metavar='SIZE',
+        help='such as 512 or 800x1344 (H x W)',
     )
     parser.add_argument('--batch', nargs='+', type=positive, default=[1], metavar='IMAGES', help='default: 1')
     add_timing(parser, rounds=20, warmup=3)
@@ -49,30 +62,19 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
-def size(text: str) -> tuple[int, int]:
-    """Height and width of `512` or `800x1344`."""
-    sides = text.split('x')
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= 32 for side in sides):
-        raise ArgumentTypeError(f'{text!r} is neither a side nor HxW, in pixels from 32 up')
-    return int(sides[0]), int(sides[-1])
-
-
 def choose(args: Namespace) -> tuple[list[Contestant], Contestant]:
     """The contestants that the arguments name, and the baseline among them.
 
     Raises:
-        UserError: A name is not one that there is, or timm is needed and cannot be imported.
+        UserError: A name is not one that there is, or what it needs is not installed.
     """
-    names = list(dict.fromkeys(args.names or DEFAULT[args.what]))
-    contestants = [parse(name, args.what == 'train') for name in names]
+    train = args.what == 'train'
+    names = combine(list(dict.fromkeys(args.names or (['m'] if args.forms else DEFAULT[args.what]))), args.forms, train)
+    contestants = [parse(name, train) for name in names]
     baseline = names[0] if args.baseline is None else args.baseline
     if baseline not in names:
         raise UserError(f'--baseline {baseline} is none of what is measured: {", ".join(names)}')
-    if not all(contestant.is_ours for contestant in contestants):
-        try:
-            import_timm()
-        except ImportError as error:
-            raise UserError(str(error)) from error
+    require(contestants, args.device)
     return contestants, contestants[names.index(baseline)]
 
 

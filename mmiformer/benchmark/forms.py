@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..models import ARCHS, export_form
+from ..export import Network, find_runtime, write
+from ..models import ARCHS, IFormer, export_form
 from ..models.compiling import allow_graphs
+from ..models.timm_backbone import import_timm
 from ..published import PUBLISHED
 from .peers import PEERS, fold_batch_norms
 from .reference import Reference
@@ -64,6 +69,23 @@ def compiled(make: Callable) -> Callable:
     return make_and_compile
 
 
+def converted(
+    network: nn.Module, image: Tensor, dtype: torch.dtype, runtime: str, precision: str, **form: object
+) -> tuple[Run, Tensor]:
+    """The network in another runtime: an iFormer in its export form, others with folded batch norms."""
+    engine = find_runtime(runtime)
+    if isinstance(network, IFormer):
+        whole = export_form(network, **{**engine.form, **form})
+    else:
+        whole = fold_batch_norms(network, image)
+    whole = nn.Sequential(whole)  # whose eval() returns it, as that of mmdet's ResNet does not
+    outputs = tuple(f'stage{index + 1}' for index in range(len(whole(image))))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f'backbone{engine.suffix}')
+        write(engine, Network(whole, outputs), image, path, precision, [image] * (precision == 'int8'))
+        return engine.load(path, precision), image
+
+
 # ---- the forms
 
 
@@ -78,6 +100,7 @@ class Form:
         steps: In what: 'infer', 'train' or both.
         dtype: Of its arithmetic; None for that of the run.
         options: Arguments that the `IFormer` is built with, as pairs of name and value.
+        runtime: Another runtime that computes it, and in what precision.
     """
 
     meaning: str
@@ -86,6 +109,19 @@ class Form:
     steps: tuple[str, ...] = ('infer', 'train')
     dtype: torch.dtype | None = None
     options: tuple[tuple[str, object], ...] = ()
+    runtime: tuple[str, str] | None = None
+
+
+def _runtime(
+    meaning: str,
+    runtime: str,
+    precision: str = 'fp32',
+    dtype: torch.dtype | None = torch.float32,
+    networks: tuple[str, ...] = ('iformer', 'timm'),
+    **form: object,
+) -> Form:
+    make = partial(converted, runtime=runtime, precision=precision, **form)
+    return Form(meaning, make, networks, ('infer',), dtype, runtime=(runtime, precision))
 
 
 _OURS, _THEIRS, _INFER, _TRAIN = ('iformer',), ('timm',), ('infer',), ('train',)
@@ -110,6 +146,21 @@ FORMS = {
     'bf16': Form('in bfloat16', dtype=_BF16),
     'autocast-bf16': Form('weights in float32, bfloat16 by autocast', autocast, dtype=_BF16),
     'autocast-fp16': Form('weights in float32, float16 by autocast', autocast, dtype=_FP16),
+    'openvino': _runtime('in OpenVINO', 'openvino'),
+    'openvino-chunked': _runtime(
+        'in OpenVINO, windows in 16 channel chunks', 'openvino', networks=_OURS, num_chunks=16
+    ),
+    'openvino-bf16': _runtime('in OpenVINO in bfloat16', 'openvino', 'bf16', _BF16),
+    'openvino-int8': _runtime('in OpenVINO in int8', 'openvino', 'int8', torch.int8),
+    'onnx': _runtime('in ONNX Runtime', 'onnx'),
+    'onnx-unchunked': _runtime(
+        'in ONNX Runtime, windows cut from all channels at once', 'onnx', networks=_OURS, num_chunks=1
+    ),
+    'executorch': _runtime('in ExecuTorch with XNNPACK', 'executorch'),
+    'executorch-int8': _runtime('in ExecuTorch with XNNPACK in int8', 'executorch', 'int8', torch.int8),
+    'executorch-chunked': _runtime(
+        'in ExecuTorch with XNNPACK, windows in 16 channel chunks', 'executorch', networks=_OURS, num_chunks=16
+    ),
 }
 
 
@@ -148,6 +199,25 @@ class Contestant:
         return {metric: value for file in files for metric, value in file.result.items()}
 
 
+def require(contestants: Sequence[Contestant], device: torch.device) -> None:
+    """Check that what contestants need is installed and that their runtimes compute on this device.
+
+    Raises:
+        UserError: Something is missing, or a runtime is to compute on a GPU.
+    """
+    for contestant in contestants:
+        if contestant.form.runtime:
+            if device.type != 'cpu':
+                raise UserError(f'{contestant.name}: other runtimes are measured on the CPU alone, not on {device}')
+            runtime, precision = contestant.form.runtime
+            find_runtime(runtime).require('backbone', precision)
+    if not all(contestant.is_ours for contestant in contestants):
+        try:
+            import_timm()
+        except ImportError as error:
+            raise UserError(str(error)) from error
+
+
 def parse(name: str, train: bool = False) -> Contestant:
     """Read a contestant's name, `NETWORK` or `NETWORK:FORM`.
 
@@ -167,3 +237,27 @@ def parse(name: str, train: bool = False) -> Contestant:
     if form not in forms:
         raise UserError(f'{name}: with --what {step}, {network} has the forms {", ".join(forms)}, not {form!r}')
     return Contestant(name, network, FORMS[form])
+
+
+def combine(names: Sequence[str], forms: Sequence[str], train: bool = False) -> list[str]:
+    """Names of all networks in all of these forms that they have; a name with a form of its own stays as it is.
+
+    Args:
+        names: Names as :func:`parse` reads them.
+        forms: Names of forms; none for the networks as they are built.
+        train: Whether training is to be measured.
+
+    Raises:
+        UserError: A network has none of the forms.
+    """
+    combined = []
+    for name in names:
+        if ':' in name or not forms:
+            combined.append(name)
+            continue
+        family, step = 'iformer' if name in ARCHS else 'timm', 'train' if train else 'infer'
+        fitting = [form for form in forms if family in FORMS[form].networks and step in FORMS[form].steps]
+        if not fitting:
+            raise UserError(f'{name} has none of the forms {", ".join(forms)} with --what {step}')
+        combined += [name if form == 'plain' else f'{name}:{form}' for form in fitting]
+    return list(dict.fromkeys(combined))

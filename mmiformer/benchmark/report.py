@@ -62,7 +62,7 @@ def table(rows: Sequence[Row], baseline: str) -> str:
         'GMACs': lambda row: f'{row.macs / 1e9:.2f}',
         'ms (quartiles)': lambda row: _spread(row.time, 1000, 1),
         f'time / {baseline}': lambda row: _spread(row.ratio, 1, 3),
-        '% of matmul peak': lambda row: f'{100 * row.of_matmul_peak:.0f}',
+        '% of matmul peak': lambda row: _number(row.of_matmul_peak, 0.01, 0),
         'difference': lambda row: f'{row.difference:.1e}',
         'peak MiB': lambda row: _number(row.peak_memory, 2**20),
         'kept MiB': lambda row: _number(row.kept, 2**20),

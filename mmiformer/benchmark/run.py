@@ -144,7 +144,7 @@ class Row:
     time: Spread  # of them
     ratio: Spread  # of the time over the baseline's in the same round
     growth: Spread  # of the time over its own at the first size in the same round
-    of_matmul_peak: float  # `macs` over the time over the machine's measured peak
+    of_matmul_peak: float | None  # `macs` over the time over the machine's measured peak, which int8 has none of
     peak_memory: int | None  # bytes that a step takes at most above what was in use before, if measured
     memory_growth: float | None  # that over its own at the first size
     kept: int | None  # bytes that are kept for the backward pass, if measured
@@ -179,7 +179,7 @@ def measure(
     pairs = [(contestant, workload) for workload in workloads for contestant in contestants]
     entries = {pair: prepare(*pair) for pair in track(pairs, 'building')}
     device, train = workloads[0].device, workloads[0].train
-    dtypes = dict.fromkeys(entry.dtype for entry in entries.values())
+    dtypes = dict.fromkeys(entry.dtype for entry in entries.values() if entry.dtype.is_floating_point)
     before = [matmul_peak(device, dtype) for dtype in dtypes]
     taken = interleave([entry.step for entry in entries.values()], rounds, warmup, stopwatch(device))
     seconds = dict(zip(entries, taken, strict=True))
@@ -192,7 +192,7 @@ def measure(
     for (contestant, workload), entry in entries.items():
         pair = contestant, workload
         first = contestant, next(other for other in workloads if other.batch == workload.batch)
-        time = spread(seconds[pair])
+        time, peak_macs = spread(seconds[pair]), peaks.get(_name(entry.dtype))
         rows.append(
             Row(
                 name=contestant.name,
@@ -208,7 +208,7 @@ def measure(
                 time=time,
                 ratio=ratio(seconds[pair], seconds[baseline, workload]),
                 growth=ratio(seconds[pair], seconds[first]),
-                of_matmul_peak=entry.macs / peaks[_name(entry.dtype)] / time.median,
+                of_matmul_peak=entry.macs / peak_macs / time.median if peak_macs else None,
                 peak_memory=peak.get(pair),
                 memory_growth=peak[pair] / peak[first] if peak.get(pair) and peak.get(first) else None,
                 kept=kept.get(pair),

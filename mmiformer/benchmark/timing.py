@@ -51,6 +51,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width of `512` or `800x1344`."""
+    sides = text.split('x')
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= 32 for side in sides):
+        raise ArgumentTypeError(f'{text!r} is neither a side nor HxW, in pixels from 32 up')
+    return int(sides[0]), int(sides[-1])
+
+
 def device(text: str) -> torch.device:
     """A CPU or an NVIDIA GPU."""
     try:

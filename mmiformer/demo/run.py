@@ -88,7 +88,7 @@ class Demo:
         return self._tool('draw the scenes', 'make_shapes.py', self._data, *options, result=self._data / 'shapes.json')
 
     def _training(self, task: Task) -> Step:
-        checkpoint = self._checkpoint(task)
+        checkpoint = self.checkpoint(task)
         if not checkpoint.is_file():
             shutil.rmtree(checkpoint.parent, ignore_errors=True)  # stopped before its first checkpoint was complete
         place = ['--work-dir', checkpoint.parent, '--data-root', self._data / task.data]
@@ -99,15 +99,15 @@ class Demo:
 
     def _evaluation(self, task: Task) -> Step:
         place = ['--work-dir', self._out / task.name / 'test', '--data-root', self._data / task.data]
-        model, figures = (task.config, self._checkpoint(task)), self._figures(task)
+        model, figures = (task.config, self.checkpoint(task)), self._figures(task)
         return self._tool(f'evaluate {task.title}', 'test.py', *model, *place, '--out', figures, result=figures)
 
     def _prediction(self, task: Task) -> Step:
-        model, out = (task.config, self._checkpoint(task)), self._predictions(task)
+        model, out = (task.config, self.checkpoint(task)), self._predictions(task)
         options = (*held_out(self._data)[:SHOWN], '--out', out, '--overwrite')
         return self._tool(f'predict with {task.title}', 'predict.py', *model, *options, result=out)
 
-    def _checkpoint(self, task: Task) -> Path:
+    def checkpoint(self, task: Task) -> Path:
         """The last checkpoint of a task's training; a path that does not exist where there is none."""
         record = self._out / task.name / 'last_checkpoint'
         return record.with_name(Path(record.read_text()).name if record.is_file() else 'none')

@@ -133,8 +133,19 @@ def quantize(module: torch.nn.Module, image: Tensor, calibration: Sequence[Tenso
         get_symmetric_quantization_config,
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQuantizationSpec
 
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    class Quantizer(XNNPACKQuantizer):
+        def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            model = super().annotate(model)
+            for node in model.graph.find_nodes(op='call_function', target=torch.ops.aten.pad.default):
+                same = SharedQuantizationSpec(node.args[0])  # XNNPACK pads in the scale of its input alone
+                node.meta['quantization_annotation'] = QuantizationAnnotation(
+                    {node.args[0]: same}, same, _annotated=True
+                )
+            return model
+
+    quantizer = Quantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(torch.export.export(module, (image,)).module(), quantizer)
     for sample in calibration:
         prepared(sample)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError
 from .networks import Network
 from .onnx import export_onnx
-from .runtime import Run, Runtime, check_calibration
+from .runtime import Run, Runtime, check_calibration, quiet
 
 
 class OpenVino(Runtime):
@@ -37,7 +37,8 @@ class OpenVino(Runtime):
         model = openvino.convert_model(graph)
         graph.unlink()
         if precision == 'int8':
-            model = quantize(model, calibration)
+            with quiet():
+                model = quantize(model, calibration)
         for key, value in network.about.items():
             model.set_rt_info(value, ['mmiformer', key])
         openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
@@ -46,7 +47,7 @@ class OpenVino(Runtime):
         import openvino
 
         core = openvino.Core()
-        if precision == 'bf16' and not has_bf16():
+        if precision == 'bf16' and not self.has_bf16():
             raise UserError('openvino: this processor has no bfloat16 arithmetic, so --precision bf16 cannot run on it')
         options = {
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
@@ -57,8 +58,14 @@ class OpenVino(Runtime):
         # The runtime's own arrays are overwritten by the next image.
         return lambda image: tuple(torch.tensor(map_) for map_ in model([image.contiguous().numpy()]).to_tuple())
 
+    def has_bf16(self) -> bool:
+        """Whether it has arithmetic in bfloat16 on this processor."""
+        import openvino
+
+        return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
     def numbers(self, path: Path, precision: str) -> Run | None:
-        return None if precision == 'bf16' and not has_bf16() else self.load(path, precision)
+        return None if precision == 'bf16' and not self.has_bf16() else self.load(path, precision)
 
     def operators(self, path: Path) -> Counter:
         import openvino
@@ -67,13 +74,6 @@ class OpenVino(Runtime):
         for kind in ('Constant', 'Parameter', 'Result'):
             del kinds[kind]
         return kinds
-
-
-def has_bf16() -> bool:
-    """Whether OpenVINO has arithmetic in bfloat16 on this processor."""
-    import openvino
-
-    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def quantize(model: object, calibration: Sequence[Tensor]) -> object:

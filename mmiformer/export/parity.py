@@ -1,19 +1,20 @@
-"""What a file computes against what torch computes, output by output."""
+"""What a file computes and consists of, against the network in torch."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets.shapes import make_scene
 from .networks import Network
 from .replace import as_input, read_images
-from .runtime import Run
+from .runtime import Run, quiet
 
 EQUAL = 1e-4  # of an output's largest value, in fp32
 
@@ -57,6 +58,17 @@ def _distance(actual: Tensor, expected: Tensor) -> tuple[float, float]:
     off = (actual - expected).abs()
     rms = off.square().mean().sqrt() / expected.square().mean().sqrt()
     return (off.max() / expected.abs().max()).item(), rms.item()
+
+
+def graph_of(model: nn.Module, image: Tensor) -> Counter:
+    """{type: how many} of the operators of a backbone or classifier as it is in torch."""
+    with quiet():
+        program = torch.export.export(model, (image,)).run_decompositions({})
+    return Counter(
+        str(node.target).removeprefix('aten.').split('.')[0]
+        for node in program.graph.nodes
+        if node.op == 'call_function' and 'getitem' not in str(node.target)
+    )
 
 
 def samples(folder: Path | None, height: int, width: int, number: int, image: bool = False) -> list[Tensor]:

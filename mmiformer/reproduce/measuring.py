@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -15,15 +13,14 @@ from torch import Tensor, nn
 from ..benchmark.complexity import count
 from ..benchmark.forms import FORMS
 from ..benchmark.memory import peak_memory
-from ..benchmark.peers import fold_batch_norms, reparameterize
+from ..benchmark.peers import reparameterize
 from ..benchmark.report import facts
 from ..benchmark.run import largest_difference, randomize_norms
 from ..benchmark.timing import interleave, matmul_peak, spread, stopwatch, track
 from ..engine.building import building
 from ..engine.config import import_toolbox, read_config
 from ..errors import UserError
-from ..export import RUNNABLE, RUNTIMES, find_runtime, write
-from ..export import Network as Exported
+from ..export import RUNNABLE, find_runtime
 from ..models import ARCHS, IFormer, export_form
 from ..models.timm_backbone import TimmBackbone
 from .rows import Row
@@ -135,25 +132,9 @@ def _prepare(network: Network, form: str, image: Tensor) -> tuple[dict[str, Any]
     counted, _ = count(network.title, model, model, image)
     if form != 'plain' and isinstance(model, TimmBackbone):
         model = reparameterize(model)
-    if form in RUNTIMES:
-        run = _converted(form, model, image)
-    else:
-        run, image = FORMS[form].make(model, image, FORMS[form].dtype or torch.float32)
+    run, image = FORMS[form].make(model, image, FORMS[form].dtype or torch.float32)
     entry = dict(key=network.key, title=network.title, form=form, params=counted.parameters, macs=counted.macs)
     return entry | dict(difference=largest_difference(run(image), expected)), lambda: run(image)
-
-
-def _converted(name: str, model: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
-    """The network in another runtime: an iFormer in its export form, others with folded batch norms."""
-    runtime = find_runtime(name)
-    ours = isinstance(model, IFormer)
-    form = export_form(model, **runtime.form) if ours else fold_batch_norms(model, image)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, f'backbone{runtime.suffix}')
-        outputs = tuple(f'stage{index + 1}' for index in range(len(form(image))))
-        whole = nn.Sequential(form)  # whose eval() returns it, as that of mmdet's ResNet does not
-        write(runtime, Exported(whole, outputs), image, path, 'fp32')
-        return runtime.load(path, 'fp32')
 
 
 def installed(names: Sequence[str] = RUNNABLE) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmiformer.benchmark.complexity import count
-from mmiformer.benchmark.forms import FORMS, parse
+from mmiformer.benchmark.forms import FORMS, combine, parse, require
 from mmiformer.benchmark.peers import PEERS, fold_batch_norms
 from mmiformer.benchmark.run import Workload, largest_difference, prepare
 from mmiformer.errors import UserError
@@ -53,7 +53,7 @@ def test_every_form_is_the_same_network(train):
     step = 'train' if train else 'infer'
     ran = []
     for name, form in FORMS.items():
-        if step not in form.steps or 'compile' in name:  # which takes a minute
+        if step not in form.steps or form.runtime or 'compile' in name:  # which takes a minute
             continue
         for network in ('t' if family == 'iformer' else 'resnet18' for family in form.networks):
             entry = prepare(parse(f'{network}:{name}', train), workload(train))
@@ -77,6 +77,27 @@ def test_compiled_forms_are_run_compiled(name, monkeypatch):
     entry = prepare(parse(name), workload())
     assert entry.difference < 1e-5
     assert compiled == [dict(dynamic=False, fullgraph=True, options={'triton.cudagraphs': False})]
+
+
+@pytest.mark.parametrize(('name', 'bound'), [('resnet18:onnx', 1e-5), ('t:openvino', 1e-5), ('t:openvino-int8', 0.3)])
+def test_other_runtimes_compute_the_same_network(name, bound):
+    contestant = parse(name)
+    require([contestant], torch.device('cpu'))
+    entry = prepare(contestant, workload())
+    assert entry.difference < bound
+    assert (entry.dtype == torch.int8) == (entry.difference > 1e-4)
+    assert entry.macs == prepare(parse(name.split(':')[0]), workload()).macs
+    with pytest.raises(UserError, match='on the CPU alone'):
+        require([contestant], torch.device('cuda'))
+
+
+def test_networks_by_forms():
+    assert combine(['m', 'resnet18', 't:export'], ['plain', 'deploy', 'folded', 'openvino']) == [
+        *('m', 'm:deploy', 'm:openvino', 'resnet18', 'resnet18:folded', 'resnet18:openvino', 't:export')
+    ]
+    assert combine(['m'], []) == ['m']
+    with pytest.raises(UserError, match='resnet18 has none of the forms deploy'):
+        combine(['resnet18'], ['deploy'])
 
 
 def test_published_results():

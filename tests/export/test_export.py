@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from mmseg.registry import MODELS as SEGMENTORS
 from PIL import Image
 
 from mmiformer.errors import UserError
-from mmiformer.export import RUNTIMES, find_runtime, network_of, write
+from mmiformer.export import RUNNABLE, RUNTIMES, Runtime, find_runtime, network_of, write
 from mmiformer.export.networks import MEAN, STD
 from mmiformer.export.replace import Converted, read_images, replace
 from mmiformer.hub import get_config
@@ -20,8 +21,9 @@ from mmiformer.models import IFormer, IFormerClassifier
 from mmiformer.models.classifier import load_classifier
 
 from ..helpers import SHALLOW, randomize, relative_error
+from .here import HAS_EXECUTORCH, needs
 
-RUN_HERE = ['onnx', 'openvino', 'executorch']
+RUN_HERE = [pytest.param(name, marks=needs(name)) for name in RUNNABLE]
 
 
 def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -58,13 +60,13 @@ def test_maps_are_those_of_torch(name, tmp_path, backbone):
         assert kinds['MatMul'] >= 6 and 'BatchNormalization' not in kinds
 
 
-@pytest.mark.parametrize('name', ['openvino', 'executorch'])
+@pytest.mark.parametrize('name', RUN_HERE[1:])
 @torch.no_grad()
 def test_int8_is_near_and_needs_images(name, tmp_path, backbone):
     with pytest.raises(UserError, match='int8 takes the ranges'):
-        exported(tmp_path, name, backbone, (64, 64), precision='int8')
-    samples = [image(64, 64, seed) for seed in range(4)]
-    run, _ = exported(tmp_path, name, backbone, (64, 64), precision='int8', calibration=samples)
+        exported(tmp_path, name, backbone, (72, 104), precision='int8')
+    samples = [image(72, 104, seed) for seed in range(4)]
+    run, _ = exported(tmp_path, name, backbone, (72, 104), precision='int8', calibration=samples)
     for output, expected in zip(run(samples[0]), backbone(samples[0]), strict=True):
         error = (output - expected).square().mean().sqrt() / expected.square().mean().sqrt()
         assert 1e-4 < error < 0.1
@@ -110,17 +112,18 @@ def test_segmentor_from_image_to_label_map(tmp_path):
     assert (prop.key, prop.value) == ('weights', 'random')
 
 
+@pytest.mark.parametrize('name', RUN_HERE)
 @torch.no_grad()
-def test_replaced_segmentor_at_any_size():
+def test_replaced_segmentor_at_any_size(name):
     model = segmentor()
     other = copy.deepcopy(model)
-    replace(other, find_runtime('openvino'), 'fp32')
+    replace(other, find_runtime(name), 'fp32')
     assert isinstance(other.backbone, Converted) and not other.with_neck
-    for size in ((72, 104), (64, 96), (72, 104)):
+    for size in ((72, 104), (64, 96), (72, 104), (60, 100), (47, 81), (96, 65)):
         x = image(*size)
         metas = [dict(img_shape=size)]
         assert relative_error(other.encode_decode(x, metas), model.encode_decode(x, metas)) < 1e-5
-    assert other.backbone.load.cache_info().misses == 2
+    assert other.backbone.load.cache_info().misses == 5
 
 
 @torch.no_grad()
@@ -143,13 +146,17 @@ def test_detector_up_to_its_proposals(tmp_path):
 
 
 def test_what_there_is_not(monkeypatch, tmp_path, backbone):
-    for name in (name for name in RUNTIMES if name != 'web'):  # which is ONNX, and npm
+    missing = {'web'} | (set() if HAS_EXECUTORCH else {'executorch', 'executorch-coreml'})  # web's is ONNX, and npm
+    for name in RUNTIMES.keys() - missing:
         runtime = find_runtime(name)
         assert runtime.require('backbone', None) == runtime.precisions[0]
         monkeypatch.setattr(type(runtime), 'modules', ('no_such_package',))
         extras = ','.join(runtime.extras)
         with pytest.raises(UserError, match=rf"no_such_package.*pip install 'mmiformer\[{extras}\]'"):
             runtime.require('backbone', None)
+    monkeypatch.setattr('sys.version_info', (3, 12, 1))
+    with pytest.raises(UserError, match='no_such_package.*Python 3.11 and 3.13 alone'):
+        find_runtime('executorch').require('backbone', None)
     with pytest.raises(UserError, match='executorch has no --what detector in fp32. What there is:\n  --to '):
         find_runtime('executorch').require('detector', None)
     with pytest.raises(UserError, match='onnx has no --what backbone in int8'):
@@ -168,3 +175,34 @@ def test_images_for_calibration_are_in_the_range_of_the_input(tmp_path):
     assert raw[0, :, 5, 7].tolist() == [255, 0, 100]
     expected = [(value - mean) / std for value, mean, std in zip((255, 0, 100), MEAN, STD, strict=True)]
     assert normalized[0, :, 5, 7].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_old_package_stays_until_the_new_one_stands(monkeypatch, tmp_path):
+    """Core ML's packages are folders, which cannot be replaced at once."""
+    target = tmp_path / 'network.mlpackage'
+    target.mkdir()
+    (target / 'old').touch()
+
+    class Failing(Runtime):
+        def convert(self, network, image, path, precision, calibration=()):
+            path.mkdir()
+            (path / 'new').touch()
+            if precision == 'none':
+                raise UserError('cannot convert it')
+
+    with pytest.raises(UserError, match='cannot convert it'):
+        write(Failing(), None, None, target, 'none')
+    assert [path.name for path in target.iterdir()] == ['old']
+    rename = Path.rename
+
+    def fail_for_the_new(self, to):
+        if (self / 'new').exists():
+            raise OSError('no space left')
+        return rename(self, to)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match='no space left'):
+        patch.setattr(Path, 'rename', fail_for_the_new)
+        write(Failing(), None, None, target, 'fp32')
+    assert [path.name for path in target.iterdir()] == ['old']
+    write(Failing(), None, None, target, 'fp32')
+    assert [path.name for path in target.iterdir()] == ['new'] and len(list(tmp_path.iterdir())) == 1
