@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -81,8 +82,11 @@ class Logits(nn.Module):
 
     def __init__(self, segmentor: nn.Module, **form: object):
         super().__init__()
-        self.form, self.head = export_form(segmentor.backbone, **form), segmentor.decode_head
+        self.form, self.head = export_form(segmentor.backbone, **form), copy.deepcopy(segmentor.decode_head)
         self.neck = segmentor.neck if segmentor.with_neck else nn.Identity()
+        for module in self.head.modules():  # mmseg's Upsample takes int(2.0 * side), which exports as a fixed number
+            if isinstance(factor := getattr(module, 'scale_factor', None), float) and factor.is_integer():
+                module.scale_factor = int(factor)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Map images (B, 3, H, W) to logits (B, classes, H / 4, W / 4) of Semantic FPN."""

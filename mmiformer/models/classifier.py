@@ -107,8 +107,11 @@ def load_classifier(source: str, trust: bool = False) -> IFormerClassifier:
     if 'head.fc.weight' not in state_dict:
         raise UserError(f'{source} holds no classifier, only {len(state_dict)} tensors without a head')
     backbone = loading.under(state_dict, 'backbone.')
-    classifier = IFormerClassifier(
-        find_arch(backbone), len(state_dict['head.fc.weight']), distillation='head_dist.fc.weight' in state_dict
-    )
+    try:
+        classifier = IFormerClassifier(
+            find_arch(backbone), len(state_dict['head.fc.weight']), distillation='head_dist.fc.weight' in state_dict
+        )
+    except ValueError as error:
+        raise UserError(f'{source} holds no classifier with an iFormer that is known: {error}') from error
     classifier.load_state_dict(state_dict)
     return classifier.eval()

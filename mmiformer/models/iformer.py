@@ -190,6 +190,7 @@ class IFormer(loading.PretrainedModule):
             check_cfg('init_cfg', cfg)
         super().__init__(init_cfg=DEFAULT_INIT if init_cfg is None else init_cfg)
         self.arch = arch
+        self.in_channels = in_channels
         self.out_indices = tuple(out_indices)
         self.num_chunks = num_chunks
         self.frozen_stages = frozen_stages
@@ -314,9 +315,8 @@ class IFormer(loading.PretrainedModule):
         dtype = x.dtype
         if not x.is_floating_point():
             raise TypeError(f'an image of {dtype}: the network takes normalized images of floating-point numbers')
-        channels = self.stem[0].conv.in_channels
-        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < 1:
-            raise ValueError(f'an image of shape {tuple(x.shape)}: the network takes (B, {channels}, H, W)')
+        if x.dim() != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < 1:
+            raise ValueError(f'an image of shape {tuple(x.shape)}: the network takes (B, {self.in_channels}, H, W)')
         if self.deploy:  # which may compute in bfloat16
             x = x.to(self.stem[0].conv.weight.dtype)
         x = x.contiguous(memory_format=torch.channels_last)  # and stays so in all layers
