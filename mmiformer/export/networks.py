@@ -84,9 +84,10 @@ class Logits(nn.Module):
         super().__init__()
         self.form, self.head = export_form(segmentor.backbone, **form), copy.deepcopy(segmentor.decode_head)
         self.neck = segmentor.neck if segmentor.with_neck else nn.Identity()
-        for module in self.head.modules():  # mmseg's Upsample takes int(2.0 * side), which exports as a fixed number
-            if isinstance(factor := getattr(module, 'scale_factor', None), float) and factor.is_integer():
-                module.scale_factor = int(factor)
+        for part in list(self.head.modules()):  # mmseg's Upsample takes int(side * 2.0), a fixed number in a graph
+            for name, child in part.named_children():
+                if type(child).__name__ == 'Upsample' and child.scale_factor and not child.size:
+                    setattr(part, name, nn.Upsample(None, child.scale_factor, child.mode, child.align_corners))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Map images (B, 3, H, W) to logits (B, classes, H / 4, W / 4) of Semantic FPN."""
