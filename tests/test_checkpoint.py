@@ -116,7 +116,7 @@ def toy_runner(work_dir, iterations: int, **options) -> Runner:
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
         param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=9)],
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False)),
-        experiment_name=f'toy_{iterations}_{len(options)}',
+        experiment_name=f'toy_{work_dir}_{iterations}'.replace('/', '_'),
         log_level='ERROR',
         **options,
     )

@@ -18,7 +18,8 @@ assert not {'mmcv.ops', 'mmcv._ext', 'mmdet', 'mmseg', 'torchvision'} & set(sys.
 """
 BUILD_IN_TOOLBOX = """
 import sys
-sys.modules['timm'] = None  # as without the extra `peers`, whose torchvision mmseg cannot import before mmiformer
+# As without the extras `peers` and `imagenet`, whose torchvision the toolboxes cannot import before mmiformer.
+sys.modules.update(timm=None, mmpretrain=None)
 from mmengine.registry import init_default_scope
 from TOOLBOX.registry import MODELS
 assert 'mmiformer' not in sys.modules

@@ -192,7 +192,7 @@ def _bytes(number: float) -> str:
 
 
 def _versions(cfg: Config) -> dict[str, str]:
-    toolbox = dict(mmdet='mmdetection', mmseg='mmsegmentation')[cfg.default_scope]
+    toolbox = dict(mmdet='mmdetection', mmseg='mmsegmentation', mmpretrain='mmpretrain')[cfg.default_scope]
     found = dict(mmiformer=__version__, Python=platform.python_version(), torch=torch.__version__)
     found['mmengine'] = mmengine.__version__
     for name in ('mmcv', toolbox):

@@ -144,8 +144,10 @@ def _check_key(cfg: Config, key: str, value: object) -> str | None:
 def _same_words(key: str, other: str) -> bool:
     """Whether no word of a key is another one: `class_weight` is no mistyped `loss_weight`."""
     words = key.split('_'), other.split('_')
-    likeness = (difflib.SequenceMatcher(None, *pair).ratio() for pair in zip(*words, strict=False))
-    return len(words[0]) != len(words[1]) or min(likeness) > 0.7
+    return len(words[0]) != len(words[1]) or all(
+        sorted(one) == sorted(two) or difflib.SequenceMatcher(None, one, two).ratio() > 0.7
+        for one, two in zip(*words, strict=True)
+    )
 
 
 def require(cfg: Config, *keys: str) -> None:

@@ -292,7 +292,8 @@ def test_mmseg_alone_finds_the_backbone_and_mmdet(tmp_path):
     """In a process where nothing but MMSegmentation was imported, from another directory."""
     code = """
 import sys
-sys.modules['timm'] = None  # mmseg imports it if it can; beside CPU torch only mmiformer makes that possible
+# The toolboxes import them if they can; beside CPU torch only mmiformer makes that possible.
+sys.modules.update(timm=None, mmpretrain=None)
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS

@@ -92,7 +92,7 @@ def test_whole_model_trains(config, data, small, length, tmp_path):
         options += ('--auto-scale-lr',)
     options += ('--cfg-options', *small, 'default_hooks.checkpoint.save_optimizer=False')
     printed = launch('dist_train.sh', config, 2, *options, *(f'train_cfg.{item}' for item in length), cwd=tmp_path)
-    note = 'this run has 4 (2 processes x 2)' if config is MASK_RCNN else 'SyncBN does not run on the CPU'
+    note = 'this run has 4 (2 processes x 2 images)' if config is MASK_RCNN else 'SyncBN does not run on the CPU'
     (log,) = (tmp_path / 'run').glob('*/*.log')
     assert printed.count(note) == log.read_text().count(note) == 1
     # Two steps, since DistributedDataParallel raises in the second if the first left a parameter without gradient.

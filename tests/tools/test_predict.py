@@ -277,7 +277,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(given, options, messag
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), draw_image(20, 20, 0))
     harmless = 'abacus' in options
-    torch.save(dict(state_dict={}, meta=None if harmless else Intruder()), tmp_path / 'intruder.pth')
+    torch.save(dict(state_dict={}, meta={} if harmless else Intruder()), tmp_path / 'intruder.pth')
     before = sorted(tmp_path.rglob('*'))
     # Of two --out the last counts.
     said = call(monkeypatch, 'predict', SEM_FPN, 'intruder.pth', '--out', 'out', *options[1:], '--', options[0])
