@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ from ..export import RUNNABLE, find_runtime
 from ..models import ARCHS, IFormer, export_form
 from ..models.timm_backbone import TimmBackbone
 from .rows import Row
+
+logger = logging.getLogger(__name__)
 
 # The released code measures the latency of L2 on a network of its own, with fewer channels: docs/tables.md.
 L2_LATENCY = ARCHS['l2']._replace(stem_channels=24, channels=(48, 128, 256, 448), head_dims=(0, 0, 128, 112))._asdict()
@@ -101,14 +104,22 @@ def measure(
         graphs: Whether memory and the operators of the exported graph are measured too.
 
     Returns:
-        `facts` of the machine, its `peak` in MACs per second, and `entries`, one for each network, form and size.
+        `facts` of the machine and what no runtime's converter took, its `peak` in MACs per second, and `entries`, one
+        for each network, form and size.
     """
     generator = torch.Generator().manual_seed(0)
-    entries, steps = [], []
+    entries, steps, failed = [], [], []
     todo = [(network, form, size) for size in sizes for network in networks for form in network.forms]
     for network, form, size in track(todo, 'building'):
         image = torch.randn(1, 3, size, size, generator=generator).to(device)
-        entry, step = _prepare(network, form, image)
+        try:
+            entry, step = _prepare(network, form, image)
+        except Exception as error:  # whatever the converter of a runtime makes of a network
+            if form.split('-')[0] not in RUNNABLE:
+                raise
+            failed.append(f'{network.title} in {form}: {str(error).strip().splitlines()[0]}')
+            logger.warning('not measured: %s', failed[-1])
+            continue
         entries.append(entry | dict(size=size))
         steps.append(step)
     taken = interleave(steps, rounds, warmup, stopwatch(device))
@@ -118,10 +129,12 @@ def measure(
         if graphs:
             entry['peak_memory'] = peak_memory(step, device)
     if graphs:
-        for entry, (network, form, size) in zip(entries, todo, strict=True):
-            if form == 'export':
-                entry['operators'] = operators(network.build(), size)
-    return dict(facts=facts(device, rounds=rounds, warmup=warmup), peak=peak, entries=entries)
+        builders = {network.key: network.build for network in networks}
+        for entry in entries:
+            if entry['form'] == 'export':
+                entry['operators'] = operators(builders[entry['key']](), entry['size'])
+    known = {'not measured': '; '.join(failed)} if failed else {}
+    return dict(facts=facts(device, rounds=rounds, warmup=warmup, **known), peak=peak, entries=entries)
 
 
 def _prepare(network: Network, form: str, image: Tensor) -> tuple[dict[str, Any], Callable[[], object]]:

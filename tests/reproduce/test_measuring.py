@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from mmiformer.benchmark.forms import FORMS
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
 from mmiformer.reproduce.measuring import (
     L2_LATENCY,
@@ -90,3 +93,14 @@ def test_the_attentions_have_the_same_weights():
     """So that Table 17 compares the same network."""
     shapes = [{k: v.shape for k, v in network.build().state_dict().items()} for network in attentions()]
     assert shapes[0] == shapes[1] == shapes[2] and ARCHS['m'].triples == (0, 0, 4, 2)
+
+
+def test_a_network_that_a_runtime_does_not_take_is_named_and_left_out(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError('no such operator\nin a long trace')
+
+    monkeypatch.setattr('mmiformer.reproduce.measuring.FORMS', dict(FORMS, onnx=replace(FORMS['onnx'], make=fail)))
+    network = Network('tiny', 'Tiny', lambda: IFormer(TINY), ['plain', 'onnx'])
+    found = measure([network], [64], 1, 1, CPU, graphs=False)
+    assert [one['form'] for one in found['entries']] == ['plain']
+    assert found['facts']['not measured'] == 'Tiny in onnx: no such operator'
