@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -96,21 +99,44 @@ def test_what_does_not_go_together(arguments, message, tmp_path, monkeypatch):
     assert message in error and not (tmp_path / 'out').exists()
 
 
+# tools/test.py in a process of its own, which says when its runtime opens a file.
+LOADING = """
+import runpy, sys
+from mmiformer.export import find_runtime
+runtime = type(find_runtime(sys.argv[1]))
+load = runtime.load
+def say_and_load(*arguments):
+    print('loaded a file')
+    return load(*arguments)
+runtime.load = say_and_load
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
 @pytest.mark.parametrize('name', [pytest.param(name, marks=needs(name)) for name in RUNNABLE])
-def test_evaluation_of_what_was_exported(name, network, tmp_path, monkeypatch):
+def test_evaluation_of_what_was_exported(name, network, tmp_path):
     """The label maps are torch's, for images of five shapes."""
     config, weights, data = network
     options = ('--data-root', data, '--cfg-options', 'test_dataloader.num_workers=0')
     options += ('test_dataloader.dataset.pipeline.1.scale=(128,64)',)
-    loaded, runtime = [], type(find_runtime(name))
-    load = runtime.load
-    monkeypatch.setattr(
-        runtime, 'load', lambda self, path, precision: loaded.append(path) or load(self, path, precision)
-    )
-    monkeypatch.chdir(tmp_path)
     for out, more in (('torch', ()), (name, ('--runtime', name))):
-        assert call(monkeypatch, 'test', config, weights, '--dump', tmp_path / out, *more, *options) is None
-    assert len(loaded) == 5
+        command = [
+            sys.executable,
+            '-c',
+            LOADING,
+            name,
+            REPO / 'tools/test.py',
+            config,
+            weights,
+            '--dump',
+            tmp_path / out,
+        ]
+        command = [str(argument) for argument in (*command, '--dump', tmp_path / out, *more, *options)]
+        env = os.environ | dict(PYTHONPATH=str(REPO))
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('loaded a file') == 5
     files = sorted((tmp_path / 'torch').glob('*.png'))
     assert len(files) == 5
     for file in files:
