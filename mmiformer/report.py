@@ -1,4 +1,4 @@
-"""The look that reports share: HTML pages that hold everything they show, and figures."""
+"""The look that reports share: HTML pages that hold everything they show, tables and figures."""
 
 from __future__ import annotations
 
@@ -72,6 +72,11 @@ def _row(tag: str, cells: Sequence[object], kind: str = '') -> str:
         + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)
         + '</tr>'
     )
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, whose cells are text, in Markdown."""
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in (header, ('---',) * len(header), *rows))
 
 
 def picture(png: Path, alt: str) -> str:

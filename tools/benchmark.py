@@ -15,7 +15,7 @@ from mmiformer.benchmark.forms import FORMS, Contestant, combine, parse, require
 from mmiformer.benchmark.peers import PEERS
 from mmiformer.benchmark.report import draw, facts, page, write_json
 from mmiformer.benchmark.run import Workload, measure
-from mmiformer.benchmark.timing import add_timing, image_size, positive, settle
+from mmiformer.benchmark.timing import add_sizes, add_timing, positive, settle
 from mmiformer.engine.cli import command
 from mmiformer.errors import UserError
 from mmiformer.files import whole_file
@@ -42,14 +42,7 @@ def parse_args() -> Namespace:
         help='each network in those of them that it has',
     )
     parser.add_argument('--what', choices=DEFAULT, default='infer', help='a forward pass, or forward and backward')
-    parser.add_argument(
-        '--sizes',
-        nargs='+',
-        type=image_size,
-        default=[(512, 512)],
-        metavar='SIZE',
-        help='such as 512 or 800x1344 (H x W)',
-    )
+    add_sizes(parser)
     parser.add_argument('--batch', nargs='+', type=positive, default=[1], metavar='IMAGES', help='default: 1')
     add_timing(parser, rounds=20, warmup=3)
     parser.add_argument(

@@ -14,7 +14,7 @@ import torch
 
 from mmiformer.benchmark.report import processor
 from mmiformer.benchmark.run import randomize_norms
-from mmiformer.benchmark.timing import image_size, track
+from mmiformer.benchmark.timing import add_sizes, track
 from mmiformer.engine.cli import add_trust, command
 from mmiformer.errors import UserError
 from mmiformer.export import RUNTIMES, Runtime, find_runtime, network_of, write
@@ -22,6 +22,7 @@ from mmiformer.export.parity import EQUAL, differences, graph_of, samples
 from mmiformer.files import whole_file
 from mmiformer.models import ARCHS, IFormer
 from mmiformer.models.loading import load_pretrained
+from mmiformer.report import markdown
 
 # What moves numbers without computing any, by the names that runtimes have for it.
 MOVES = {
@@ -44,14 +45,7 @@ def parse_args() -> Namespace:
     parser.add_argument('--checkpoint', metavar='WEIGHTS', help='a file, a URL, or the name of a published one')
     runtimes = [name for name in RUNTIMES if name != 'web']  # which is ONNX
     parser.add_argument('--to', nargs='+', choices=runtimes, default=runtimes, help='default: all')
-    parser.add_argument(
-        '--sizes',
-        nargs='+',
-        type=image_size,
-        default=[(512, 512)],
-        metavar='SIZE',
-        help='such as 512 or 800x1344 (H x W); operators are counted at the first',
-    )
+    add_sizes(parser, '; operators are counted at the first')
     parser.add_argument('--photos', metavar='DIR', type=Path, help='a folder of images (default: drawn scenes)')
     parser.add_argument('--out', metavar='DIR', type=Path, help='write table.md there')
     add_trust(parser)
@@ -94,10 +88,6 @@ def converted(runtime: Runtime, precision: str, args: Namespace, backbone: IForm
             )
         cells.append(f'{largest:.1e} ({rms:.1e})')
     return cells
-
-
-def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in (header, ('---',) * len(header), *rows))
 
 
 @command('nothing was written')

@@ -171,14 +171,7 @@ def main() -> None:
         write_table_17(folder, measurements)
     else:
         rows, results = rows_of(args.table), read_results(place.results)
-        write_report(
-            folder,
-            f'Table {args.table}' if args.table != 'figure2' else 'Figure 2',
-            rows,
-            results,
-            measurements,
-            args.out / 'runs',
-        )
+        write_report(folder, title, rows, results, measurements, args.out / 'runs')
         show(rows, results)
     print(f'look at {folder / "report.html"}')
     if failures:

@@ -30,6 +30,18 @@ def add_timing(parser: ArgumentParser, rounds: int, warmup: int) -> None:
     parser.add_argument('--warmup', type=positive, default=warmup, help='before, untimed (default: %(default)s)')
 
 
+def add_sizes(parser: ArgumentParser, also: str = '') -> None:
+    """Add `--sizes`, by default 512 x 512; `also` is added to its help."""
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=image_size,
+        default=[(512, 512)],
+        metavar='SIZE',
+        help=f'such as 512 or 800x1344 (H x W){also}',
+    )
+
+
 def settle(args: Namespace) -> None:
     """Use these threads and this device.
 

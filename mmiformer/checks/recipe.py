@@ -53,10 +53,9 @@ def check_batch(cfg: Config) -> Iterator[Finding]:
     what = f'a batch of {batch} ({made_of})'
     if rate:
         what += f', {kind(optimizer) if "type" in optimizer else "optimizer"} with a learning rate of {rate:.4g}'
-    scaled = rate and base and math.isclose(rate, (_of_file(cfg) or 0) * batch / base)
     if base is None:
         yield Finding('fact', 'optim_wrapper', what)
-    elif batch == base or recipe.get('enable') or scaled:
+    elif batch == base or recipe.get('enable') or (rate and math.isclose(rate, (_of_file(cfg) or 0) * batch / base)):
         yield Finding('fact', 'optim_wrapper', f'{what}, which belongs to it: the recipe has a batch of {base}')
     else:
         options = [] if steps > 1 else [f'--auto-scale-lr to scale it by {batch}/{base}']

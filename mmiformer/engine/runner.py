@@ -1,10 +1,11 @@
 """MMEngine's Runner, except that a checkpoint that is to be tested or resumed is loaded whole or not at all."""
 
+import contextlib
 import copy
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -162,19 +163,18 @@ class WholeRunner(Runner):
         return next((hook for hook in self.hooks if isinstance(hook, BrokenData)), None)
 
     def build_val_loop(self, loop):
-        with building(self.cfg, 'val_dataloader', 'val_evaluator', 'val_cfg'):
-            built = super().build_val_loop(loop)
-            if self._leaves_out_broken(built):
-                self._val_dataloader = {**self.cfg.val_dataloader, 'dataset': built.dataloader.dataset}
-                built = self._of_these(super().build_val_loop(loop))
-            return built
+        return self._build_evaluation('val', super().build_val_loop, loop)
 
     def build_test_loop(self, loop):
-        with building(self.cfg, 'test_dataloader', 'test_evaluator', 'test_cfg'):
-            built = super().build_test_loop(loop)
+        return self._build_evaluation('test', super().build_test_loop, loop)
+
+    def _build_evaluation(self, split: str, build: Callable, loop: BaseLoop | dict) -> BaseLoop:
+        loader = f'{split}_dataloader'
+        with building(self.cfg, loader, f'{split}_evaluator', f'{split}_cfg'):
+            built = build(loop)
             if self._leaves_out_broken(built):
-                self._test_dataloader = {**self.cfg.test_dataloader, 'dataset': built.dataloader.dataset}
-                built = self._of_these(super().build_test_loop(loop))
+                setattr(self, f'_{loader}', {**self.cfg[loader], 'dataset': built.dataloader.dataset})
+                built = self._of_these(build(loop))
             return built
 
     def _leaves_out_broken(self, loop: BaseLoop) -> bool:
@@ -211,28 +211,25 @@ class WholeRunner(Runner):
         self.register_hook(ValidateResumed())
 
     def train(self):
-        try:
-            with self._signals:
-                return super().train()
-        finally:
-            self._end_workers()
+        with self._ending_workers(), self._signals:
+            return super().train()
 
     def val(self):
-        try:
+        with self._ending_workers():
             return super().val()
-        finally:
-            self._end_workers()
 
     def test(self):
-        try:
+        with self._ending_workers():
             return super().test()
-        finally:
-            self._end_workers()
 
-    def _end_workers(self):
-        for loop in (self._train_loop, self._val_loop, self._test_loop):
-            if isinstance(loop, BaseLoop):  # else it was not built
-                end_workers(loop.dataloader)
+    @contextlib.contextmanager
+    def _ending_workers(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for loop in (self._train_loop, self._val_loop, self._test_loop):
+                if isinstance(loop, BaseLoop):  # else it was not built
+                    end_workers(loop.dataloader)
 
     def build_logger(self, *args, **kwargs):
         logger = super().build_logger(*args, **kwargs)

@@ -83,5 +83,9 @@ def samples(folder: Path | None, height: int, width: int, number: int, image: bo
     """
     if folder:
         return read_images(folder, height, width, number, image)
-    scenes = (Image.fromarray(make_scene(0, 'val', index).image[..., ::-1]) for index in range(number))  # BGR
-    return [as_input(scene, height, width, image) for scene in scenes]
+    return [as_input(drawn_scene(index), height, width, image) for index in range(number)]
+
+
+def drawn_scene(index: int) -> Image.Image:
+    """A picture to try networks on where there are no photos."""
+    return Image.fromarray(make_scene(0, 'val', index).image[..., ::-1])  # it is BGR

@@ -13,15 +13,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .. import __version__
-from ..datasets.shapes import make_scene
 from ..errors import UserError
 from .networks import Network
 from .onnx import Onnx, export_onnx
+from .parity import drawn_scene
 from .replace import as_input
 from .runtime import Run
 
@@ -63,7 +62,7 @@ class Web(Onnx):
         folder, (height, width) = path.parent, image.shape[2:]
         fetch_runtime(folder / 'ort')
         export_onnx(network, image, folder / 'network.onnx')
-        picture = Image.fromarray(make_scene(0, 'val', 0).image[..., ::-1]).resize((width, height))  # it is BGR
+        picture = drawn_scene(0).resize((width, height))
         picture.save(folder / 'example.png')
         example = as_input(picture, height, width, image=True)[:, list(network.channels)]
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (network.mean, network.std))

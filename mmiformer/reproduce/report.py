@@ -18,7 +18,7 @@ from ..errors import MissingFile, UserError
 from ..evaluation.curves import draw_runs, read_curves
 from ..files import whole_file
 from ..paper import TABLE_17
-from ..report import picture, save_figure, side_by_side, table, write_page
+from ..report import markdown, picture, save_figure, side_by_side, table, write_page
 from .measuring import ATTENTIONS
 from .results import Cell, Result, cell, differs
 from .rows import TASKS, Row
@@ -299,15 +299,10 @@ def _write(folder: Path, title: str, notes: Sequence[str], parts: Sequence[Part]
     html += [picture(png, name) for name, png in figures.items()]
     html += [side_by_side(table(*part)) for part in parts[1:]]
     write_page(folder / 'report.html', title, *html)
-    text = [f'# {title}', *notes, *map(_markdown, parts[:1])]
+    text = [f'# {title}', *notes, *(markdown(*part[:2]) for part in parts[:1])]
     text += [f'![{name}]({png.name})' for name, png in figures.items()]
     with whole_file(folder / 'report.md') as file:
-        file.write_text('\n\n'.join([*text, *map(_markdown, parts[1:])]) + '\n')
-
-
-def _markdown(part: Part) -> str:
-    header, rows, _ = part
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (header, ['---'] * len(header), *rows))
+        file.write_text('\n\n'.join([*text, *(markdown(*part[:2]) for part in parts[1:])]) + '\n')
 
 
 # ---- pictures
