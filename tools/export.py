@@ -169,19 +169,25 @@ def main() -> None:
     model = (build_arch if args.network in ARCHS else build_config)(args).eval()
     weights = Path(args.checkpoint).name if args.checkpoint else 'random'
     name = Path(args.network).stem if args.network not in ARCHS else f'iformer_{args.network}'
-    size = f'multiples of {SIDES}' if args.dynamic else f'{height} x {width}'
+    size, size_name = f'{height} x {width}', f'{height}x{width}'
+    if args.what.endswith('_head'):
+        size, size_name = 'any number of proposals', 'any'
+    elif args.dynamic:
+        size, size_name = f'multiples of {SIDES}', 'dynamic'
     about = dict(network=name, what=args.what, weights=weights, size=size, precision=precision)
     form = dict(runtime.form, by_slices=args.slices, fused_attention=args.ios == 18)
     if args.chunks:
         form['num_chunks'] = args.chunks
     network = network_of(model, args.what, args.image, about, **form)
-    size = 'dynamic' if args.dynamic else f'{height}x{width}'
-    path = args.out.expanduser() / runtime.file_name(f'{name}_{args.what}_{size}_{precision}')
+    if network.cut:
+        photos, images = ([network.cut(x) for x in those] for those in (photos, images))
+    path = args.out.expanduser() / runtime.file_name(f'{name}_{args.what}_{size_name}_{precision}')
     write(runtime, network, photos[0], path, precision, images)
     if args.what in ('backbone', 'classifier'):
         show('torch', graph_of(getattr(model, 'backbone', model) if args.what == 'backbone' else model, photos[0]))
     show(args.to, runtime.operators(path))
-    print(f'input: image; outputs: {few(network.outputs, 20)}')
+    takes = 'crops of {} x {} x {}'.format(*photos[0].shape[1:]) if network.cut else 'image'
+    print(f'input: {takes}; outputs: {few(network.outputs, 20)}')
     compare(runtime, network, path, precision, photos)
     if args.to == 'coreml' and platform.system() == 'Darwin':
         low, median, high = spread(runtime.times(path))

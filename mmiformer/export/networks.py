@@ -1,4 +1,4 @@
-"""What is exported: a backbone, a classifier, a segmentor or a detector as one function from an image to tensors."""
+"""What is exported: a backbone, a classifier, a segmentor, a detector or its heads as one function to tensors."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Network:
         mean: Of the channels, which an image is normalized with.
         std: Their standard deviation.
         channels: Which of R, G and B each channel of the input is.
+        cut: Makes of normalized images what a head of a detector takes, any number of crops of maps; None where the
+            input is the image.
     """
 
     module: nn.Module
@@ -45,6 +47,7 @@ class Network:
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
     channels: tuple[int, ...] = (0, 1, 2)
+    cut: Callable[[Tensor], Tensor] | None = None
 
 
 class Normalized(nn.Module):
@@ -111,7 +114,7 @@ class Detector(nn.Module):
     """A two-stage detector of mmdet up to the maps that its proposals are chosen from.
 
     Choosing proposals and cutting them out of the maps are operators of mmcv with as many results as an image has
-    objects; box and mask heads work on what they return.
+    objects; box and mask heads work on what they return, see `Head`.
     """
 
     def __init__(self, detector: nn.Module, **form: object):
@@ -123,6 +126,19 @@ class Detector(nn.Module):
         maps = self.neck(self.form(x))
         scores, deltas = self.rpn(maps)
         return (*maps, *scores, *deltas)
+
+
+class Head(nn.Module):
+    """The box or mask head of a two-stage detector of mmdet."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.head = copy.deepcopy(head)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map crops (N, C, S, S) to class scores and box deltas (N, ...), or to masks (N, classes, 2S, 2S)."""
+        outputs = self.head(x)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _backbone(model: nn.Module, **form: object) -> Network:
@@ -152,12 +168,42 @@ def _detector(model: nn.Module, **form: object) -> Network:
     return Network(Detector(model, **form), names, expected=maps_and_proposals)
 
 
+# Boxes to compare heads on: x and y of the upper left and the lower right corner, of an image of 1 x 1.
+BOXES = ((0, 0, 1, 1), (0, 0, 0.5, 0.4), (0.2, 0.3, 0.5, 0.9), (0.4, 0.4, 0.5, 0.5), (0.9, 0.1, 1, 0.2))
+
+
+def _box_head(model: nn.Module, **form: object) -> Network:
+    return _head(model, 'bbox', ('scores', 'deltas'))
+
+
+def _mask_head(model: nn.Module, **form: object) -> Network:
+    return _head(model, 'mask', ('masks',))
+
+
+def _head(model: nn.Module, name: str, outputs: tuple[str, ...]) -> Network:
+    head, cutter = (getattr(model.roi_head, f'{name}_{part}') for part in ('head', 'roi_extractor'))
+
+    @torch.no_grad()
+    def cut(x: Tensor) -> Tensor:
+        corners = x.new_tensor(BOXES) * x.new_tensor(x.shape[2:]).flip(0).repeat(2)
+        return cutter(model.extract_feat(x)[: cutter.num_inputs], F.pad(corners, (1, 0)))  # of the first image
+
+    return Network(Head(head), outputs, expected=Head(head), cut=cut)
+
+
+def _has_one(model: nn.Module, name: str) -> bool:
+    head = getattr(getattr(model, 'roi_head', None), name, None)
+    return head is not None and not isinstance(head, nn.ModuleList)  # as a cascade has them
+
+
 # {--what: how it is made, which class or part a model must have}.
 NETWORKS: dict[str, tuple[Callable[..., Network], Callable[[nn.Module], bool]]] = {
     'backbone': (_backbone, lambda model: isinstance(getattr(model, 'backbone', model), IFormer)),
     'classifier': (_classifier, lambda model: isinstance(model, IFormerClassifier)),
     'segmentor': (_segmentor, lambda model: hasattr(model, 'decode_head')),
     'detector': (_detector, lambda model: hasattr(model, 'rpn_head')),
+    'box_head': (_box_head, lambda model: _has_one(model, 'bbox_head')),
+    'mask_head': (_mask_head, lambda model: _has_one(model, 'mask_head')),
 }
 
 
@@ -173,12 +219,16 @@ def network_of(model: nn.Module, what: str, image: bool = False, about: dict | N
         form: Options of :func:`~mmiformer.models.export_form`.
 
     Raises:
-        UserError: The model is no such network.
+        UserError: The model is no such network, or takes no image.
     """
     make, fits = NETWORKS[what]
     if not fits(model):
-        raise UserError(f'--what {what}: {type(model).__name__} is none, or its backbone is no IFormer')
+        raise UserError(f'--what {what}: {type(model).__name__} is or has none, or its backbone is no IFormer')
     network = make(model.eval(), **form)
+    if network.cut:
+        if image:
+            raise UserError(f'--image: what --what {what} takes is cut out of maps, and no image')
+        return replace(network, module=network.module.eval(), about=dict(about or {}))
     expected = Normalized(network.expected) if image else network.expected
     known = _meta(model) | (dict(mean=(0.0,) * 3, std=(1.0,) * 3, channels=(0, 1, 2)) if image else {})
     return replace(

@@ -24,7 +24,7 @@ class Onnx(Runtime):
 
     name, suffix, modules = 'onnx', '.onnx', ('onnx', 'onnxscript', 'onnxruntime')
     extras = ('onnx',)
-    networks = ('backbone', 'classifier', 'segmentor', 'detector')
+    networks = ('backbone', 'classifier', 'segmentor', 'detector', 'box_head', 'mask_head')
     precisions = ('fp32',)
     form = dict(num_chunks=16)
     options = ('dynamic',)
@@ -41,7 +41,8 @@ class Onnx(Runtime):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-        return lambda image: tuple(map(torch.from_numpy, session.run(None, {'image': image.contiguous().numpy()})))
+        name = session.get_inputs()[0].name
+        return lambda x: tuple(map(torch.from_numpy, session.run(None, {name: x.contiguous().numpy()})))
 
     def operators(self, path: Path) -> Counter:
         import onnx
@@ -54,13 +55,15 @@ def export_onnx(network: Network, image: Tensor, path: Path, dynamic: bool = Fal
 
     Args:
         network: The network.
-        image: An image of the size that the file is for.
+        image: An image of the size that the file is for; of a head its crops.
         path: The file.
         dynamic: Whether it is for any number of images of any size in multiples of `SIDES` instead. Then no map has to
             be padded before it is cut into windows.
     """
     shapes = None
-    if dynamic:
+    if network.cut:
+        shapes = ({0: Dim('proposals')},)
+    elif dynamic:
         image = torch.zeros(2, 3, 2 * SIDES, 3 * SIDES)  # torch takes a 1, or sides that are equal, for fixed
         shapes = ({0: Dim('batch'), 2: SIDES * Dim('rows'), 3: SIDES * Dim('columns')},)
     module = Normalized(network.module) if network.image else network.module
@@ -70,7 +73,7 @@ def export_onnx(network: Network, image: Tensor, path: Path, dynamic: bool = Fal
         program = torch.onnx.export(
             module.eval(),
             (image,),
-            input_names=['image'],
+            input_names=['crops' if network.cut else 'image'],
             output_names=list(network.outputs),
             dynamic_shapes=shapes,
             dynamo=True,

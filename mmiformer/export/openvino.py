@@ -21,7 +21,7 @@ class OpenVino(Runtime):
 
     name, suffix, modules = 'openvino', '.xml', ('onnx', 'onnxscript', 'openvino', 'nncf')
     extras = ('openvino',)
-    networks = ('backbone', 'classifier', 'segmentor', 'detector')
+    networks = ('backbone', 'classifier', 'segmentor', 'detector', 'box_head', 'mask_head')
     precisions = ('fp32', 'fp16', 'bf16', 'int8')
     form = dict(num_chunks=1)
 

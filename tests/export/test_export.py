@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS as DETECTORS
+from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS as SEGMENTORS
 from PIL import Image
@@ -31,11 +32,12 @@ def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def exported(tmp_path, name, model, size, what='backbone', precision='fp32', calibration=(), **options):
-    """The runtime's function, and its operators."""
+    """The runtime's function, and its operators. The size is of an image, or crops stand there."""
     runtime = find_runtime(name)
     path = tmp_path / f'network{runtime.suffix}'
     network = network_of(model, what, **{**runtime.form, **options})
-    write(runtime, network, image(*size), path, runtime.require(what, precision), calibration)
+    x = image(*size) if isinstance(size, tuple) else size
+    write(runtime, network, x, path, runtime.require(what, precision), calibration)
     assert not list(tmp_path.glob('.export-*'))
     return runtime.load(path, precision), runtime.operators(path)
 
@@ -143,6 +145,48 @@ def test_detector_up_to_its_proposals(tmp_path):
     assert all(relative_error(*pair) < 1e-5 for pair in zip(model.extract_feat(x), maps, strict=True))
     with pytest.raises(UserError, match='no IFormer'):
         replace(model, find_runtime('onnx'), 'fp32')
+
+
+@pytest.mark.parametrize('name', ['onnx', 'openvino'])
+@torch.no_grad()
+def test_detector_and_its_heads_are_the_whole(name, tmp_path):
+    """What mmdet does between three files, choosing proposals and cutting them out, makes of them the same objects."""
+    config = get_config('mask_rcnn/iformer_m_1x.py').model
+    config.backbone = dict(type='mmiformer.IFormer', arch=SHALLOW, window_size=4)
+    config.neck.update(in_channels=list(SHALLOW['channels']), out_channels=16)
+    config.rpn_head.update(in_channels=16, feat_channels=16)
+    heads = config.roi_head
+    for part in (heads.bbox_roi_extractor, heads.mask_roi_extractor):
+        part.out_channels = 16
+    heads.bbox_head.update(in_channels=16, fc_out_channels=16)
+    heads.mask_head.update(in_channels=16, conv_out_channels=16)
+    config.test_cfg.rcnn.update(score_thr=0.0, max_per_img=10)
+    init_default_scope('mmdet')
+    model = randomize(DETECTORS.build(config)).eval()
+    torch.manual_seed(0)
+    for part in [*model.rpn_head.parameters(), *model.roi_head.parameters()]:
+        if part.dim() > 1:
+            part.normal_(0, 0.7 / part[0].numel() ** 0.5)  # else all objects are alike
+    x, sample = image(64, 96), DetDataSample(metainfo=dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1, 1)))
+    [expected] = model.predict(x, [copy.deepcopy(sample)], rescale=False)
+    crops = [network_of(model, what).cut(x) for what in ('box_head', 'mask_head')]
+    assert [tuple(each.shape[1:]) for each in crops] == [(16, 7, 7), (16, 14, 14)]
+    whole, box, mask = (
+        exported(tmp_path / what, name, model, size, what)[0]
+        for what, size in zip(('detector', 'box_head', 'mask_head'), ((64, 96), *crops), strict=True)
+    )
+    maps = whole(x)
+    model.extract_feat = lambda x: maps[:5]
+    model.rpn_head.forward = lambda _: (maps[5:10], maps[10:])
+    model.roi_head.bbox_head.forward = box
+    model.roi_head.mask_head.forward = lambda crops: mask(crops)[0]
+    [found] = model.predict(x, [sample], rescale=False)
+    found, expected = found.pred_instances, expected.pred_instances
+    assert len(expected) == 10 and found.labels.equal(expected.labels)
+    assert relative_error(found.bboxes, expected.bboxes) < 1e-4 and relative_error(found.scores, expected.scores) < 1e-4
+    assert (found.masks != expected.masks).float().mean() < 1e-3
+    with pytest.raises(UserError, match='no image'):
+        network_of(model, 'box_head', image=True)
 
 
 def test_what_there_is_not(monkeypatch, tmp_path, backbone):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS as DETECTORS
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
@@ -77,6 +78,29 @@ def test_dynamic_segmentor_from_pixels(network, tmp_path, monkeypatch, capsys):
     [both] = session.run(None, {'image': pixels})
     [second] = session.run(None, {'image': pixels[1:]})
     assert both.shape == (2, 256, 512) and np.array_equal(both[1:], second)
+
+
+def test_head_of_a_detector(tmp_path, monkeypatch, capsys):
+    config = tmp_path / 'small.py'
+    config.write_text(f"""
+_base_ = '{REPO}/configs/mask_rcnn/iformer_t_1x.py'
+model = dict(
+    backbone=dict(_delete_=True, type='mmiformer.IFormer', arch={SHALLOW}, window_size=4),
+    neck=dict(in_channels={list(SHALLOW['channels'])}),
+    roi_head=dict(bbox_head=dict(fc_out_channels=16)),
+)
+""")
+    init_default_scope('mmdet')
+    model = DETECTORS.build(read_config(config).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    options = ('--checkpoint', tmp_path / 'weights.pth', '--to', 'onnx', '--what', 'mask_head', '--size', 96)
+    assert call(monkeypatch, 'export', config, *options, '--out', tmp_path) is None
+    printed = capsys.readouterr().out
+    assert 'input: crops of 256 x 14 x 14; outputs: masks' in printed
+    assert 0 < float(re.search(r'masks (\d\.\de-\d\d)', printed)[1]) < 1e-5
+    assert (tmp_path / 'small_mask_head_any_fp32.onnx').is_file()
+    error = call(monkeypatch, 'export', config, *options, '--image', '--out', tmp_path)
+    assert '--image: what --what mask_head takes is cut out of maps' in error
 
 
 @pytest.mark.parametrize(
