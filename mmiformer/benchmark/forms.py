@@ -69,6 +69,17 @@ def compiled(make: Callable) -> Callable:
     return make_and_compile
 
 
+class Whole(nn.Module):
+    """A network with an `eval()` that returns it, which that of mmdet's ResNet does not."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Maps:
+        return self.network(x)
+
+
 def converted(
     network: nn.Module, image: Tensor, dtype: torch.dtype, runtime: str, precision: str, **form: object
 ) -> tuple[Run, Tensor]:
@@ -78,7 +89,7 @@ def converted(
         whole = export_form(network, **{**engine.form, **form})
     else:
         whole = fold_batch_norms(network, image)
-    whole = nn.Sequential(whole)  # whose eval() returns it, as that of mmdet's ResNet does not
+    whole = Whole(whole)
     outputs = tuple(f'stage{index + 1}' for index in range(len(whole(image))))
     with TemporaryDirectory() as folder:
         path = Path(folder, f'backbone{engine.suffix}')

@@ -99,8 +99,9 @@ def page(rows: Sequence[Row], peaks: Mapping[str, float], known: Mapping[str, ob
         f'{known["device"]}, {known["threads"]} threads, torch {known["torch"]}, {known["date"]}',
         f'`{known["command"]}`',
         table(rows, known['baseline']),
-        f'Time of one step ({what}): median of {known["rounds"]} rounds; in each, every contestant ran once, in turns. '
-        f'Ratios are taken within a round. Measured peak of large matrix products: {peak}. '
+        f'Time of one step ({what}): median of {known["rounds"]} rounds; in each, every contestant had its turn, a run '
+        'that is not timed and one that is. Ratios are taken within a round. '
+        f'Measured peak of large matrix products: {peak}. '
         'Difference: of the maps from the plain network in float32, relative to the largest value of the level. '
         'AP and mIoU are published (Mask R-CNN 1x on COCO, Semantic FPN on ADE20K), not measured.',
     ]

@@ -114,7 +114,10 @@ def _cuda_seconds(step: Step) -> float:
 def interleave(
     steps: Sequence[Step], rounds: int, warmup: int, seconds: Callable[[Step], float], seed: int = 0
 ) -> list[list[float]]:
-    """Time steps in rounds; in each round every step runs once, in an order of its own.
+    """Time steps in rounds; in each round every step has its turn, in an order of its own.
+
+    In its turn a step runs twice, and the second time counts: the first clears the caches of what ran before, and lets
+    its threads, which spin for a while in some runtimes, come to rest.
 
     Args:
         steps: What is timed.
@@ -135,6 +138,7 @@ def interleave(
         for number in track(range(warmup + rounds), 'timing in turns'):
             shuffle(order)
             for index in order:
+                steps[index]()
                 taken = seconds(steps[index])
                 if number >= warmup:
                     measured[index].append(taken)

@@ -4,14 +4,16 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from mmiformer.benchmark.complexity import count
-from mmiformer.benchmark.forms import FORMS, combine, parse, require
+from mmiformer.benchmark.forms import FORMS, combine, converted, parse, require
 from mmiformer.benchmark.peers import PEERS, fold_batch_norms
 from mmiformer.benchmark.run import Workload, largest_difference, prepare
 from mmiformer.errors import UserError
 from mmiformer.models import IFormer
 
+from ..export.here import needs
 from ..helpers import randomize, relative_error
 
 
@@ -89,6 +91,24 @@ def test_other_runtimes_compute_the_same_network(name, bound):
     assert entry.macs == prepare(parse(name.split(':')[0]), workload()).macs
     with pytest.raises(UserError, match='on the CPU alone'):
         require([contestant], torch.device('cuda'))
+
+
+@needs('executorch')
+@torch.no_grad()
+def test_a_norm_of_its_own_goes_through_executorch():
+    """As FastViT has one. ExecuTorch does not find its weights if their names begin with a number."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), randomize(nn.BatchNorm2d(3))
+
+        def forward(self, x):
+            return (self.norm(x + self.conv(x).relu()),)
+
+    network, image = Residual().eval(), torch.randn(1, 3, 32, 32)
+    run, x = converted(network, image, torch.float32, 'executorch', 'fp32')
+    assert relative_error(run(x)[0], network(image)[0]) < 1e-5
 
 
 def test_networks_by_forms():
