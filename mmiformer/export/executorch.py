@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .networks import Network, Normalized
@@ -38,6 +39,7 @@ class ExecuTorch(Runtime):
         if precision == 'int8':
             check_calibration(self.name, calibration)
         module = Normalized(network.module) if network.image else network.module
+        module = split_depthwise(module)
         image = image.contiguous()  # a channels-last example lowers and then fails when it runs
         with quiet():
             if precision == 'int8':
@@ -120,6 +122,65 @@ def split_by_slices(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
 def softmax_of_rows(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """What `torch.softmax` does, along the last dimension."""
     return torch.ops.aten._softmax(x.transpose(dim, -1), -1, False).transpose(dim, -1)
+
+
+TAPS = 25  # of the largest depthwise convolution that XNNPACK has a fast kernel for; a 7x7 one takes 30 times as long
+
+
+class Strips(nn.Module):
+    """A depthwise convolution as a sum of such of three columns, a distance d = 1, 2, ... apart.
+
+    All but the first have a zero in the middle, so that each column counts once.
+
+    Args:
+        conv: A depthwise convolution with an odd number of columns that keeps the width.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        rows, columns = conv.kernel_size
+        middle = columns // 2
+        self.strips = nn.ModuleList()
+        for distance in range(1, middle + 1):
+            strip = nn.Conv2d(
+                conv.in_channels,
+                conv.out_channels,
+                (rows, 3),
+                padding=(conv.padding[0], distance),
+                dilation=(1, distance),
+                groups=conv.groups,
+                bias=conv.bias is not None and distance == 1,
+            ).to(conv.weight)
+            strip.weight.copy_(conv.weight[..., [middle - distance, middle, middle + distance]])
+            if distance > 1:
+                strip.weight[..., 1] = 0
+            elif conv.bias is not None:
+                strip.bias.copy_(conv.bias)
+            self.strips.append(strip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to what the convolution maps it to."""
+        first, *others = (strip(x) for strip in self.strips)
+        for other in others:
+            first = first + other
+        return first
+
+
+@torch.no_grad()
+def split_depthwise(module: nn.Module) -> nn.Module:
+    """A copy of the module in which XNNPACK has a fast kernel for every depthwise convolution."""
+    module = copy.deepcopy(module)
+    for part in list(module.modules()):
+        for name, conv in part.named_children():
+            if (
+                isinstance(conv, nn.Conv2d)
+                and conv.groups == conv.in_channels
+                and conv.weight[0, 0].numel() > TAPS
+                and conv.stride == conv.dilation == (1, 1)
+                and conv.padding[1] == (conv.kernel_size[1] - 1) / 2
+            ):
+                setattr(part, name, Strips(conv))
+    return module
 
 
 # XNNPACK takes slices and no splits, and softmax of the last dimension alone.

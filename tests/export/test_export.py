@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS as SEGMENTORS
 from PIL import Image
+from torch import nn
 
 from mmiformer.errors import UserError
 from mmiformer.export import RUNNABLE, RUNTIMES, Runtime, find_runtime, network_of, write
+from mmiformer.export.executorch import split_depthwise
 from mmiformer.export.networks import MEAN, STD
 from mmiformer.export.replace import Converted, read_images, replace
 from mmiformer.hub import get_config
@@ -72,6 +75,22 @@ def test_int8_is_near_and_needs_images(name, tmp_path, backbone):
     for output, expected in zip(run(samples[0]), backbone(samples[0]), strict=True):
         error = (output - expected).square().mean().sqrt() / expected.square().mean().sqrt()
         assert 1e-4 < error < 0.1
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@torch.no_grad()
+def test_large_depthwise_convolutions_are_sums_for_executorch(bias):
+    depthwise = partial(nn.Conv2d, 6, 6, groups=6, bias=bias)
+    kernels = ((7, 7), (5, 5), (7, 5), (3, 11))
+    module = nn.Sequential(*(depthwise(kernel) for kernel in kernels), nn.Conv2d(6, 8, 7, padding=3)).double()
+    for conv in module:
+        conv.padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
+    split = split_depthwise(module)
+    assert [type(part).__name__ for part in split] == ['Strips', 'Conv2d', 'Strips', 'Strips', 'Conv2d']
+    assert [len(split[index].strips) for index in (0, 2, 3)] == [3, 2, 5]
+    x = torch.randn(2, 6, 17, 23, dtype=torch.float64)
+    assert relative_error(split(x), module(x)) < 1e-14
+    assert all(type(part) is nn.Conv2d for part in module)
 
 
 @torch.no_grad()
