@@ -47,13 +47,18 @@ def load_weights(path: os.PathLike, map_location: Any, types: Mapping[str, Any])
 
 @contextmanager
 def _allow_only(types: list) -> Iterator[None]:
-    """Let torch's unpickler make `types` and nothing that another library has allowed (MMEngine allows `getattr`)."""
-    others = torch.serialization.get_safe_globals()
+    """Let torch's unpickler make `types` and nothing that another library has allowed (MMEngine allows `getattr`).
+
+    Of torch's own types it loses `bytearray`, which takes as much memory as a file names.
+    """
+    others, own = torch.serialization.get_safe_globals(), torch._weights_only_unpickler._get_allowed_globals()
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(types)
+    own.pop('builtins.bytearray', None)
     try:
         yield
     finally:
+        own['builtins.bytearray'] = bytearray
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(others)
 

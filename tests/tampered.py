@@ -80,21 +80,52 @@ def tampered() -> Iterator[Tampered]:
     """All of them."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # zipfile's, of members of the same name
-        for make in (_flips, _cuts, _foreign, _programs, _archives, _sizes, _safetensors, _structures):
+        for make in (_flips, _values, _cuts, _foreign, _programs, _archives, _sizes, _safetensors, _structures):
             yield from make()
 
 
 # --- bytes
 
 
+def flipped(content: bytes, at: int) -> bytes:
+    """The bytes with one of them changed."""
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
 def _flips() -> Iterator[Tampered]:
-    """One byte changed: in the pickle, in the tables, among the weights, which then are just others."""
+    """One byte changed: in the pickle, in the tables, among the weights.
+
+    An archive has checksums of its members; in a legacy file the weights then are just others.
+    """
     for zipped in (True, False):
         content = saved(whole(), zipped)
         for at in range(3, len(content), len(content) // 30):
-            changed = bytearray(content)
-            changed[at] ^= 0xFF
-            yield Tampered('flip', f'{"zip" if zipped else "legacy"} byte {at}', bytes(changed), fails=False)
+            name = f'{"zip" if zipped else "legacy"} byte {at}'
+            yield Tampered('flip', name, flipped(content, at), fails=zipped and _is_data(content, at))
+
+
+def _is_data(archive: bytes, at: int) -> bool:
+    """Whether a byte of an archive belongs to what a member holds."""
+    return any(at in place for place in _data(archive).values())
+
+
+def _data(archive: bytes) -> dict[str, range]:
+    """{member: where its bytes are} of an archive."""
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        for member in file.infolist():
+            start = member.header_offset + 30 + sum(struct.unpack_from('<HH', archive, member.header_offset + 26))
+            found[member.filename] = range(start, start + member.file_size)
+    return found
+
+
+def _values() -> Iterator[Tampered]:
+    """One byte of a number changed, which nothing but a checksum can tell."""
+    content = saved(whole())
+    for name, place in _data(content).items():
+        if '/data/' in name:
+            for at in (place[0], place[len(place) // 2], place[-1]):
+                yield Tampered('value', f'byte {at - place[0]} of {name}', flipped(content, at))
 
 
 def _cuts() -> Iterator[Tampered]:
@@ -317,6 +348,11 @@ def _sizes() -> Iterator[Tampered]:
         yield Tampered('size', f'{name} of 2 GiB, legacy', _legacy(code), fails=opcode != b'r')
     for opcode, name in {b'\x8d': 'BINUNICODE8', b'\x8e': 'BINBYTES8', b'\x96': 'BYTEARRAY8'}.items():
         yield Tampered('size', f'{name} of 2**60', _archive(b'\x80\x04' + opcode + struct.pack('<Q', 2**60) + b'.'))
+    for name in ('bytearray', '__builtin__ bytearray'):
+        named = (name if ' ' in name else f'builtins {name}').replace(' ', '\n').encode()
+        for size in (2**28, 2**40):
+            code = b'\x80\x02}' + _text('x') + b'c' + named + b'\n' + pickle.dumps(size, 2)[2:-1] + b'\x85Rs.'
+            yield Tampered('size', f'{name} of {size}', _archive(code))
     array = b'cnumpy\nndarray\n(' + b'\x8a\x06' + (2**40).to_bytes(6, 'little') + b't' + _text('b') + b'\x87R'
     for module in (b'numpy.core', b'numpy._core'):
         code = b'\x80\x02}' + _text('x') + b'c' + module + b'.multiarray\n_reconstruct\n' + array + b's.'

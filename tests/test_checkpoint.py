@@ -449,3 +449,24 @@ def test_no_scheme_runs_code(server, schemes, zoo, cache, tmp_path, monkeypatch,
     checkpoint.use_in_mmengine(trust=True)
     CheckpointLoader.load_checkpoint(source)
     assert os.path.exists('ran')
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, 'set_crc32_options'), reason='torch always computes them')
+def test_a_file_without_checksums(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(model=dict(x=torch.arange(9))), tmp_path / 'w.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert checkpoint.load(tmp_path / 'w.pth')['model']['x'].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize('trust', [False, True])
+def test_another_byte_among_the_weights(tmp_path, trust):
+    """torch itself does not look at its checksums."""
+    path, weights = tmp_path / 'w.pth', torch.arange(9.0)
+    torch.save(dict(model=dict(x=weights)), path)
+    path.write_bytes(path.read_bytes().replace(weights.numpy().tobytes(), (weights + 1).numpy().tobytes()))
+    assert torch.load(path)['model']['x'][0] == 1
+    with pytest.raises(UserError, match=r'w\.pth .* cannot be read: the checksum of .*data/0 is wrong'):
+        checkpoint.load(path, trust=trust)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
+from ..checkpoint import archive_damage
 from ..errors import UserError, few
 from ..files import whole_file
 
@@ -129,7 +129,7 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
     """
     damaged = []
     for path in _newest_first(work_dir):
-        if reason := _damage(path):
+        if reason := archive_damage(path):
             damaged.append(path)
             logger.warning(f'--resume: {path} is damaged ({reason}) and left out.')
         else:
@@ -161,13 +161,3 @@ def _number(path: Path) -> float | None:
         return float('inf')
     name = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
     return int(name[1]) if name else None
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with a file of torch's: it was cut off, or its bytes are not those written."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return str(error)
-    return f'wrong checksum of {broken}' if broken else None
