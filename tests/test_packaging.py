@@ -163,10 +163,10 @@ def indexed() -> dict:
 def test_metafiles_name_every_released_recipe_and_no_other_config():
     named = set(indexed())
     assert all((ROOT / name).is_file() for name in named)
-    # The released recipes are all configs for COCO and ADE20K; those for the embedded data set have nothing published.
+    # The released recipes are all configs of these tasks; those for the embedded data set have nothing published.
     recipes = {
         path.relative_to(ROOT).as_posix()
-        for task in ('mask_rcnn', 'sem_fpn')
+        for task in ('imagenet', 'mask_rcnn', 'sem_fpn')
         for path in (ROOT / 'configs' / task).glob('*.py')
         if not path.stem.endswith('_shapes')
     }

@@ -139,6 +139,21 @@ def test_metafiles(task, folder):
         assert model['Weights'] in file.urls
 
 
+def test_metafile_of_imagenet():
+    models = yaml.safe_load((ROOT / 'configs/imagenet/metafile.yml').read_text())['Models']
+    released = {
+        (f'iFormer-{file.arch.upper()}', file.distilled): file
+        for file in PUBLISHED.values()
+        if file.task == 'imagenet' and file.name.endswith('.pth')
+    }
+    assert len(models) == len(released) == 8
+    for model in models:
+        head = (ROOT / model['Config']).read_text().splitlines()[0]  # such as "# iFormer-T, Table 3, published: ..."
+        name, number = re.match(r'# (\S+), Table (\d+),', head).groups()
+        assert metrics(model) == {'Top 1 Accuracy': TABLES[int(number)][name].top1}
+        assert model['Weights'] in released[name, 'distill' in model['Name']].urls
+
+
 @pytest.mark.parametrize('folder', ['mask_rcnn', 'sem_fpn'])
 def test_metafiles_of_baselines(folder):
     """Results only with the weights that they belong to."""

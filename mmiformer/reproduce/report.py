@@ -31,7 +31,7 @@ LEGEND = (
     'All others were measured here: "backbone" is the network of the config without its classifier, "evaluated" a '
     'published checkpoint, "trained" a training of our own, several seeds as mean ± standard deviation. '
     "≠: further from the published figure than the field's spread, which is 0.1 for a checkpoint evaluated again "
-    '(from its own published score), 0.3 AP for a training on COCO, 0.3 % for one on ImageNet, on ADE20K 1.0 mIoU '
+    '(from its own published score), 0.3 AP for a training on COCO, 0.2 % for one on ImageNet, on ADE20K 1.0 mIoU '
     'for one training or 0.8 for a mean of three. ms: of the paper, on an iPhone 13, for Tables 5 and 13 at '
     '512 x 512; here, of the backbone in its fastest form in float32 on the machine named below.'
 )

@@ -165,9 +165,9 @@ def _group(result: Result) -> tuple[str, str, int, int]:
 
 
 # The spread of the field: of one checkpoint evaluated twice; of a training on COCO; on ADE20K, of one training and of
-# a mean of three.
-EVALUATION, COCO, ADE20K, ADE20K_MEAN = 0.1, 0.3, 1.0, 0.8
-IMAGENET = 0.3  # top-1 of a training, in percent
+# a mean of three; on ImageNet, what the maintainers of DeiT, whose recipe iFormer's follows, call noise
+# (facebookresearch/deit#32).
+EVALUATION, COCO, ADE20K, ADE20K_MEAN, IMAGENET = 0.1, 0.3, 1.0, 0.8, 0.2
 
 
 def spread(one: Cell) -> float:

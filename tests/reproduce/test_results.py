@@ -59,6 +59,8 @@ def test_of_a_seed_that_ran_twice_the_newest_counts():
         (dict(), 41.6, 3, False),
         (dict(task='coco'), 42.1, 1, False),  # 0.3 AP
         (dict(task='coco'), 42.0, 1, True),
+        (dict(task='imagenet'), 42.2, 1, False),  # 0.2 %
+        (dict(task='imagenet'), 42.1, 1, True),
         (dict(kind='evaluated'), 42.52, 1, False),  # 0.1 of what the checkpoint has
         (dict(kind='evaluated'), 42.2, 1, True),
         (dict(kind='evaluated'), None, 1, False),
