@@ -1,4 +1,4 @@
-"""What differs between the torch of the maintained fork (2.13) and that of the original OpenMMLab packages (2.1)."""
+"""What differs between the maintained fork with torch 2.13 and the original OpenMMLab packages with torch 2.1."""
 
 from __future__ import annotations
 
@@ -136,19 +136,6 @@ def _restricted_pickle(types: Mapping[str, Any], archive: Any) -> ModuleType:
 # ---- the rest
 
 
-def has_global_hook() -> bool:
-    """Whether a hook is set that runs with every module."""
-    module = nn.modules.module
-    if hasattr(module, '_has_any_global_hook'):
-        return bool(module._has_any_global_hook())
-    return bool(  # torch 2.1 has no function for it
-        module._global_backward_pre_hooks
-        or module._global_backward_hooks
-        or module._global_forward_pre_hooks
-        or module._global_forward_hooks
-    )
-
-
 def numpy_core() -> ModuleType:
     """NumPy's core, which NumPy 2 renamed."""
     return np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core  # 1.26 has an empty `_core`, too
@@ -164,8 +151,30 @@ def graph_limit() -> str:
 # Chosen here, since torch 2.1's compiler cannot follow the choice.
 if torch.__version__ >= (2, 3):
     is_compiling = torch.compiler.is_compiling
+    has_global_hook = nn.modules.module._has_any_global_hook
+
+    def has_own_forward(module: nn.Module) -> bool:
+        """Whether a module's `forward` is not that of its class."""
+        return 'forward' in vars(module)
 else:
-    from torch._dynamo.external_utils import is_compiling  # noqa: F401
+    from torch._dynamo.external_utils import is_compiling
+
+    def has_global_hook() -> bool:
+        """Whether a hook is set that runs with every module."""
+        module = nn.modules.module
+        return bool(
+            module._global_backward_pre_hooks
+            or module._global_backward_hooks
+            or module._global_forward_pre_hooks
+            or module._global_forward_hooks
+        )
+
+    def has_own_forward(module: nn.Module) -> bool:
+        """Whether a module's `forward` is not that of its class."""
+        if is_compiling():  # the compiler does not know `vars`, and takes a method for its function
+            return module.forward != type(module).forward
+        return 'forward' in vars(module)
+
 
 if torch.__version__ >= (2, 4):
     autocasts_cpu = partial(torch.is_autocast_enabled, 'cpu')
@@ -180,3 +189,10 @@ def unfused_attention() -> AbstractContextManager:
     except ImportError:  # before torch 2.3
         return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def skips_iterations() -> bool:
+    """Whether MMEngine's loop skips what a resumed run has done; 0.10.7 asks for all those batches again."""
+    from mmengine.runner import loops
+
+    return hasattr(loops._InfiniteDataloaderIterator, 'skip_iter')

@@ -73,3 +73,16 @@ def test_import_without_mmengine_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmengine', None)  # as if it were not installed
     with pytest.raises(ImportError, match=r'\[onedl\].*\[openmmlab\]'):
         runpy.run_path(mmiformer.__file__)
+
+
+def test_without_timm_all_else_works():
+    code = (
+        "import sys; sys.modules['timm'] = None\n"
+        'from mmiformer.models import EfficientMod, IFormer, TimmBackbone\n'
+        "EfficientMod(), IFormer('t'), TimmBackbone('repvit_m1_1')"
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith('ImportError: the networks of other papers come from timm')
+    assert last.endswith('pip install ".[peers]"')

@@ -5,6 +5,8 @@ import sys
 
 from mmiformer.torchvision_stub import declare_operators
 
+from .left_out import needs_extra
+
 
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
@@ -13,6 +15,7 @@ def run(code: str) -> str:
 
 
 def test_what_imports_torchvision_is_imported_after_the_package():
+    needs_extra('peers')
     run(
         'import mmiformer, torchvision, timm, mmseg.models\n'
         'from mmengine.utils.dl_utils import collect_env\n'
@@ -26,6 +29,7 @@ def test_does_nothing_without_torchvision():
 
 
 def test_operators_that_torchvision_brings_are_not_declared_again(monkeypatch):
+    needs_extra('peers')
     loaded = []
     monkeypatch.setattr('torch.ops.load_library', loaded.append)
     assert declare_operators.__wrapped__() is None

@@ -34,7 +34,7 @@ TORCH_INDEX = 'https://download.pytorch.org/whl'
 MMCV_INDEX = 'https://mmwheels.onedl.ai'
 MMCV_FOLDERS = {} if ORIGINAL else {'3.10': ('torch280', 'cu128'), '3.12': ('torch2100', 'cu129')}
 # mmcv's build cannot fetch these itself, since it must see the torch that is installed.
-MMCV_BUILD = ('setuptools<80' if ORIGINAL else 'setuptools>=80', 'wheel', 'packaging', 'ninja', 'psutil')
+MMCV_BUILD = ('setuptools>=77,<80' if ORIGINAL else 'setuptools>=80', 'wheel', 'packaging', 'ninja', 'psutil')
 MMCV_STATE = f"""
 import importlib.metadata, mmcv.ops
 print(importlib.metadata.version('{MMCV}'), mmcv.ops.get_compiling_cuda_version())

@@ -71,7 +71,7 @@ def join_processes(cfg: Config, launcher: str = 'none', local_rank: int = 0) -> 
             torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=limit))
         else:
             init_dist(launcher, **dist_cfg)
-    except RuntimeError as error:
+    except (RuntimeError, TimeoutError) as error:  # the second by torch 2.1
         where = ':'.join(os.environ.get(name, '?') for name in ('MASTER_ADDR', 'MASTER_PORT'))
         raise UserError(
             f'this process could not join the others at {where}: {str(error).splitlines()[0]}. '

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.nn import Module
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..stack import skips_iterations
 from .broken import BrokenSample, check_samples, ignored_numbers
 
 REPLACEMENTS = 10  # how often a sample is replaced before a run is stopped
@@ -162,11 +164,20 @@ class IterLoop(IterBasedTrainLoop):
         broken: What is wrong with samples that were replaced, for the hook that counts them.
     """
 
-    def __init__(self, runner, *args: Any, **kwargs: Any):
-        super().__init__(runner, *args, **kwargs)
-        number_batches(self.dataloader, runner.seed, endless=True, ignored=_ignored(runner))
-        self.broken: list[str] = []
-        self.dataloader_iterator = _Stream(self.dataloader, self.broken)
+    def __init__(self, runner, dataloader: dict, *args: Any, **kwargs: Any):
+        BaseLoop.__init__(self, runner, dataloader)
+        loader, self.broken = self.dataloader, []
+        number_batches(loader, runner.seed, endless=True, ignored=_ignored(runner))
+        stream = _Stream(loader, self.broken)
+        # MMEngine 0.10.7 iterates over what it is given at once, which for a loader starts its workers.
+        super().__init__(runner, stream, *args, **kwargs)
+        self.dataloader, self.dataloader_iterator = loader, stream
+
+    def run(self) -> Module:
+        if not skips_iterations():
+            self.dataloader_iterator.skip_iter(self.iter)
+            self.dataloader_iterator.asked_again = self.iter
+        return super().run()
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
         seed_all(self.runner.seed, get_rank(), self.iter)
@@ -174,16 +185,28 @@ class IterLoop(IterBasedTrainLoop):
 
 
 class _Stream:
-    """What :class:`IterBasedTrainLoop` takes its batches from. No worker starts before the first is asked for."""
+    """What :class:`IterBasedTrainLoop` takes its batches from. No worker starts before the first is asked for.
+
+    Attributes:
+        dataset: The loader's.
+        asked_again: How many of the skipped batches will be asked for all the same.
+    """
 
     def __init__(self, loader: DataLoader, broken: list[str]):
         self._loader, self._broken = loader, broken
         self._batches: Iterator | None = None
+        self.dataset, self.asked_again = loader.dataset, 0
+
+    def __iter__(self) -> _Stream:
+        return self
 
     def skip_iter(self, number: int) -> None:
         self._loader.batch_sampler.skip = number
 
     def __next__(self) -> Any:
+        if self.asked_again:
+            self.asked_again -= 1
+            return None
         if self._batches is None:
             self._batches = iter(self._loader)
         batch, broken = next(self._batches)

@@ -279,14 +279,9 @@ class WholeRunner(Runner):
         except UserError:
             raise
         except (ValueError, KeyError) as error:  # as many groups of parameters, of as many, as the optimizer has
+            self._check_optimizer(filename)
             raise UserError(f'--resume: {filename} does not fit this config: {reason(error)}') from error
-        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
-        for group in getattr(optimizer, 'param_groups', ()):
-            if missing := optimizer.defaults.keys() - group.keys():
-                raise UserError(
-                    f'--resume: {filename} is of a run with another optimizer than {type(optimizer).__name__}: '
-                    f'its state has no {few(sorted(missing))}'
-                )
+        self._check_optimizer(filename)
         if isinstance(self.train_loop, EpochLoop):
             self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
         recorded = (self._checkpoint or {}).get('param_schedulers')
@@ -294,6 +289,16 @@ class WholeRunner(Runner):
             schedule.follow_config(self, planned, recorded)
         if self.iter >= self.max_iters or self.epoch >= self.max_epochs:
             logger.warning(f'--resume: {filename} is the end of the run, so there is nothing left to train.')
+
+    def _check_optimizer(self, filename: str) -> None:
+        """Check that the optimizer's settings, which are those of the checkpoint now, are of its kind."""
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
+        for group in getattr(optimizer, 'param_groups', ()):
+            if missing := optimizer.defaults.keys() - group.keys():
+                raise UserError(
+                    f'--resume: {filename} is of a run with another optimizer than {type(optimizer).__name__}: '
+                    f'its state has no {few(sorted(missing))}'
+                )
 
     @master_only
     def save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..stack import has_global_hook
+from ..stack import has_global_hook, has_own_forward
 
 
 def is_plain(module: nn.Module, *forwards: Callable) -> bool:
@@ -25,7 +25,7 @@ def is_plain(module: nn.Module, *forwards: Callable) -> bool:
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or 'forward' in vars(module)
+        or has_own_forward(module)
         or has_global_hook()
     )
 

@@ -102,14 +102,14 @@ def _is_gelu(act: nn.Module) -> bool:
 
 def _usable(x: Tensor, layer: nn.Module) -> bool:
     return (
-        type(x) is Tensor  # nothing that stands for one
+        not is_compiling()  # torch fuses by itself
+        and type(x) is Tensor  # nothing that stands for one
         and x.device.type == 'cpu'
         and x.dtype in (torch.float32, torch.bfloat16)
         and is_plain(layer, nn.Linear.forward, nn.Conv2d.forward)
         and not torch.is_grad_enabled()  # they have no gradient
         and getattr(forward_ad, '_current_level', -1) < 0  # nor a tangent
         and not torch.jit.is_tracing()
-        and not is_compiling()  # torch fuses by itself
         and not autocasts_cpu()  # they would not be cast
         and _work(x.dtype)
     )

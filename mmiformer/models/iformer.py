@@ -5,7 +5,7 @@ A reader starts here: the stages and the backbone; `arch.py` has the table of va
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -80,20 +80,21 @@ class Stage(nn.Module):
 def recompute_options(block: nn.Module) -> dict:
     """What `checkpoint` needs so that batch norms that are training see each batch once, not again when recomputed."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    return dict(context_fn=lambda: (nullcontext(), keep_statistics(norms))) if norms else {}
 
-    @contextmanager
-    def keep_statistics():
-        saved = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-        for norm in norms:
-            norm.momentum = 0.0
-        try:
-            yield
-        finally:
-            for norm, (momentum, batches) in zip(norms, saved, strict=True):
-                norm.momentum = momentum
-                norm.num_batches_tracked.copy_(batches)
 
-    return dict(context_fn=lambda: (nullcontext(), keep_statistics())) if norms else {}
+@contextmanager
+def keep_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
+    """Let batch norms that are training leave their statistics as they are."""
+    saved = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, saved, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 @MODELS.register_module()

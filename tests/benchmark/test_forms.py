@@ -15,6 +15,7 @@ from mmiformer.models import IFormer
 
 from ..export.here import needs
 from ..helpers import randomize, relative_error
+from ..left_out import needs_extra
 
 
 def workload(train: bool = False) -> Workload:
@@ -83,6 +84,7 @@ def test_compiled_forms_are_run_compiled(name, monkeypatch):
 
 @pytest.mark.parametrize(('name', 'bound'), [('resnet18:onnx', 1e-5), ('t:openvino', 1e-5), ('t:openvino-int8', 0.3)])
 def test_other_runtimes_compute_the_same_network(name, bound):
+    needs_extra('exports')
     contestant = parse(name)
     require([contestant], torch.device('cpu'))
     entry = prepare(contestant, workload())

@@ -261,7 +261,6 @@ def test_one_class_without_its_comma(tmp_path):
 
 
 def test_classes_of_mmdet_are_the_default(tmp_path):
-    pytest.importorskip('mmdet')
     from mmdet.datasets import CocoDataset
 
     config = official(make_coco(tmp_path, ann_file='train.json'))
@@ -272,7 +271,6 @@ def test_classes_of_mmdet_are_the_default(tmp_path):
 
 def test_mmdet_numbers_labels_as_the_check_supposes(tmp_path):
     """What the errors about order and duplicates prevent really happens in mmdet."""
-    pytest.importorskip('mmdet')
     from mmdet.datasets import CocoDataset
 
     make_coco(tmp_path)

@@ -19,10 +19,11 @@ from mmiformer.engine.recipe import pretrained_files
 from mmiformer.published import PUBLISHED
 
 from ..helpers import TINY
+from ..left_out import needs_extra
 from ..pages import ROOT, split
 
-pytest.importorskip('mmpretrain')
-timm_data = pytest.importorskip('timm.data')
+needs_extra('imagenet')
+import timm.data as timm_data  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 RECIPES = {

@@ -28,6 +28,7 @@ from mmiformer.paper import TABLE_5, TABLE_13, Dense
 from mmiformer.published import BASELINES
 
 from .. import peers
+from ..left_out import needs_extra
 from ..tools.made_data import make_ade, make_coco
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -241,6 +242,7 @@ def check_backbone(backbone: nn.Module, row: Row, place: int) -> None:
 @pytest.mark.parametrize('task', TASKS)
 def test_all_train_for_a_step_and_are_evaluated(task, tmp_path, capsys):
     """On one image each, which all read alike."""
+    needs_extra('peers')
     if task == 'mask_rcnn':
         make_coco(tmp_path, list(CocoDataset.METAINFO['classes']), train=1, val=1)
     else:
@@ -292,6 +294,7 @@ FITTING = [file for file in BASELINES.values() if file.row.startswith(('RepViT',
 @pytest.mark.parametrize('file', FITTING, ids=lambda file: file.config)
 def test_published_checkpoints_fit_their_configs(file):
     """Files made in their layout; those of MMDetection's own networks are in tests/models/test_baselines.py."""
+    needs_extra('peers')
     task, name = file.config.split('/')
     name = name.removesuffix(f'_{TASKS[task]}')
     assert ROWS[name].printed == file.row

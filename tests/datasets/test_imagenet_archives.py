@@ -15,8 +15,10 @@ from mmiformer.datasets.imagenet_archives import prepare_imagenet, read_validati
 from mmiformer.datasets.sources import IMAGENET
 from mmiformer.errors import MissingFile, UserError
 
-pytest.importorskip('mat4py')
-savemat = pytest.importorskip('scipy.io').savemat
+from ..left_out import needs_extra
+
+needs_extra('imagenet')
+from scipy.io import savemat  # noqa: E402
 
 CLASSES = [f'n{number:08d}' for number in range(1000)]
 NUMBERS = random.Random(0).sample(range(1, 1001), 1000)  # of the development kit: not in the order of the names

@@ -14,9 +14,9 @@ from mmiformer.engine.config import open_config
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.errors import UserError
 
+from ..tools import oracle  # noqa: F401, whose models it registers
 from ..tools.in_process import call
 from ..tools.made_data import make_coco
-from ..tools.oracle import OracleDetector
 from ..tools.test_train_and_test import MASK_RCNN, SEM_FPN, SMALL_COCO
 
 
@@ -75,7 +75,7 @@ def test_other_parts_of_a_training(change, message, tmp_path):
     cfg = open_config(MASK_RCNN, tmp_path / 'coco')
     cfg.merge_from_dict(
         dict(
-            model=dict(_delete_=True, type=OracleDetector),
+            model=dict(_delete_=True, type='OracleDetector'),
             train_dataloader=dict(num_workers=0, persistent_workers=False),
             work_dir=str(tmp_path),
             experiment_name=f'{tmp_path.name}_{message}',

@@ -28,6 +28,7 @@ IMAGES = (4, 3, 96, 64)
 
 @pytest.fixture(autouse=True)
 def started_by_nobody(monkeypatch):
+    monkeypatch.setattr(torch.version, 'cuda', None)  # whichever torch this is
     monkeypatch.setattr(os, 'environ', dict(os.environ))  # join_processes may change it
     for name in ('MASTER_ADDR', 'MASTER_PORT', *(name for names in LAUNCHERS.values() for name in names)):
         monkeypatch.delenv(name, raising=False)
@@ -69,6 +70,7 @@ def gradients(model: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
 def work_as_one_of_two(rank: int, port: int, folder: Path) -> None:
     """Half of the batch, as the Runner would have it; then a backbone of fewer outputs."""
     torch.set_num_threads(1)
+    torch.version.cuda = None  # whichever torch this is
     numbers = dict(zip(LAUNCHERS['pytorch'], (rank, 2, rank), strict=True), MASTER_PORT=port)
     os.environ.update({name: str(value) for name, value in numbers.items()}, MASTER_ADDR='127.0.0.1')
     cfg = Config(dict(model=dict(), env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60))))

@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 from torch import nn
 
 from mmiformer import checkpoint
@@ -27,6 +27,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 SIZE, BATCH = 7, 3  # so that an epoch does not end with a batch
 
 
+@DATASETS.register_module()
 class Numbers(BaseDataset):
     """The numbers below `SIZE`."""
 
@@ -34,6 +35,7 @@ class Numbers(BaseDataset):
         return [dict(number=number) for number in range(SIZE)]
 
 
+@MODELS.register_module()
 class Sum(BaseModel):
     """Keeps the numbers it is trained on."""
 
@@ -55,11 +57,11 @@ def cfg(tmp_path) -> Config:
         batch_size=BATCH,
         num_workers=0,
         sampler=dict(type='InfiniteSampler', shuffle=True),
-        dataset=dict(type=Numbers),
+        dataset=dict(type='Numbers'),
     )
     return Config(
         dict(
-            model=dict(type=Sum),
+            model=dict(type='Sum'),
             work_dir=str(tmp_path),
             train_dataloader=loader,
             train_cfg=dict(type='IterBasedTrainLoop', max_iters=4),
@@ -183,6 +185,7 @@ def test_resuming_starts_at_once(cfg, monkeypatch):
     assert len(loaded) == BATCH  # not those of the iterations before
 
 
+@MODELS.register_module()
 class Deployable(Sum):
     """Its deploy form has a parameter of another shape; it predicts their mean."""
 
@@ -193,6 +196,7 @@ class Deployable(Sum):
         self.weight = nn.Parameter(self.weight.detach().repeat(2))
 
 
+@METRICS.register_module()
 class Last(BaseMetric):
     """The last prediction."""
 
@@ -207,11 +211,11 @@ class Last(BaseMetric):
 def test_averaged_weights_are_tested_in_either_form(cfg, deploy):
     cfg.merge_from_dict(
         dict(
-            model=dict(type=Deployable),
+            model=dict(type='Deployable'),
             custom_hooks=[dict(type='EMAHook', momentum=0.5)],
             test_dataloader=dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler')),
             test_cfg=dict(),
-            test_evaluator=dict(type=Last),
+            test_evaluator=dict(type='Last'),
         )
     )
     trained = run(cfg, f'trained_{deploy}').model.weight.item()
@@ -228,13 +232,14 @@ def test_averaged_weights_are_tested_in_either_form(cfg, deploy):
 def test_weights_of_another_model_are_named_with_averages_too(cfg):
     cfg.custom_hooks = [dict(type='EMAHook')]
     run(cfg, 'first')
-    cfg.model.type, cfg.train_cfg.max_iters = Wider, 9
+    cfg.model.type, cfg.train_cfg.max_iters = 'Wider', 9
     with pytest.raises(
         UserError, match=r'iter_4.pth does not fit the model of this config: .*size mismatch for weight'
     ):
         run(cfg, 'second')
 
 
+@MODELS.register_module()
 class Wider(Sum):
     """Has other weights."""
 
@@ -254,13 +259,14 @@ class Wider(Sum):
     ],
 )
 def test_state_of_another_optimizer(change, message, cfg):
-    cfg.model.type = Two
+    cfg.model.type = 'Two'
     run(cfg, 'first')
     cfg.merge_from_dict(dict(optim_wrapper=change, train_cfg=dict(max_iters=9)))
     with pytest.raises(UserError, match=f'--resume: .*iter_4.pth .*{message}'):
         run(cfg, 'second')
 
 
+@MODELS.register_module()
 class Two(Sum):
     """Has two parameters."""
 

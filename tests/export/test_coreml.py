@@ -9,10 +9,13 @@ import torch
 
 from mmiformer.errors import UserError
 from mmiformer.export import find_runtime, network_of, write
-from mmiformer.export.interpreter import Program
 from mmiformer.models import IFormer, IFormerClassifier
 
 from ..helpers import SHALLOW, randomize, relative_error
+from ..left_out import needs_extra
+
+needs_extra('exports')
+from mmiformer.export.interpreter import Program  # noqa: E402
 
 SIZE = (72, 104)
 

@@ -25,7 +25,10 @@ from mmiformer.models import IFormer, IFormerClassifier
 from mmiformer.models.classifier import load_classifier
 
 from ..helpers import SHALLOW, randomize, relative_error
+from ..left_out import needs_extra
 from .here import HAS_EXECUTORCH, needs
+
+needs_extra('exports')
 
 RUN_HERE = [pytest.param(name, marks=needs(name)) for name in RUNNABLE]
 

@@ -14,7 +14,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
@@ -31,8 +30,12 @@ from mmiformer.reproduce.rows import rows_of
 
 from ..chromium import CHROMIUM, Chromium
 from ..helpers import SHALLOW, randomize
+from ..left_out import needs_extra
 from ..tools.command import REPO
 from ..tools.in_process import call
+
+needs_extra('exports')
+import onnxruntime  # noqa: E402
 
 CONFIG = REPO / 'configs/sem_fpn/iformer_t_shapes.py'
 SMALL = f"""

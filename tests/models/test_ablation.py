@@ -12,6 +12,8 @@ from mmiformer.benchmark.ablation import TABLES
 from mmiformer.models import IFormer, IFormerClassifier
 from mmiformer.models.ablation import MHA, SHA, ConcatSHA, LightConvNeXt, PreLNSiLUSHMA, QuarterSHA, SplitSHA, attend
 
+from ..left_out import needs_extra
+
 NORM = dict(type='BN')
 CONFIGS = {
     get_config(f'ablation/{name}').model.backbone.type: name for table in TABLES.values() for name in table.configs
@@ -53,7 +55,9 @@ def test_the_last_step_is_iformer_m():
 
 
 def test_convnext_is_timms():
-    timm = pytest.importorskip('timm')
+    needs_extra('peers')
+    import timm
+
     theirs = timm.models.convnext.ConvNeXt(
         depths=(2, 2, 6, 2), dims=(48, 96, 192, 384), ls_init_value=None, conv_mlp=True, num_classes=0
     ).eval()

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import mmengine.runner
 import numpy as np
 import pytest
-import timm
 import torch
 from mmdet.registry import MODELS as MMDET
 from mmengine.config import Config
@@ -18,6 +17,10 @@ from mmiformer.errors import UserError
 
 from .. import parity, peers
 from ..helpers import relative_error
+from ..left_out import needs_extra
+
+needs_extra('peers')
+import timm  # noqa: E402
 
 PRE_BLOCKS = (*(f'stages.{stage}.downsample.pre_block' for stage in (1, 2, 3)), 'stages.3')
 

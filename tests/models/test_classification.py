@@ -17,6 +17,7 @@ from mmiformer.models.ablation import AblationClassifier
 from mmiformer.models.layouts import convert
 
 from ..helpers import TINY, randomize
+from ..left_out import needs_extra
 
 CLASSES = 5
 MIXER = dict(
@@ -31,7 +32,7 @@ MIXER = dict(
 @pytest.fixture
 def samples():
     """Two images of mmpretrain's, one sample each."""
-    pytest.importorskip('mmpretrain')
+    needs_extra('imagenet')
     from mmpretrain.structures import DataSample
 
     init_default_scope('mmpretrain')
@@ -114,7 +115,8 @@ class Taught(nn.Module):
 
 
 def test_a_step_is_that_of_timms_task(samples, weights):
-    task = pytest.importorskip('timm.task')
+    from timm import task
+
     ours = student(weights, label_smoothing=0.1).train()
     theirs = copy.deepcopy(ours)
     theirs.teacher = None
@@ -171,7 +173,8 @@ def test_evaluation_needs_no_teacher(samples, tmp_path):
 
 
 def timms(tmp_path) -> dict:
-    timm = pytest.importorskip('timm')
+    import timm
+
     torch.manual_seed(0)
     network = timm.create_model('resnet10t', num_classes=CLASSES)
     checkpoint.save(network.state_dict(), tmp_path / 'resnet10t.pth')

@@ -9,6 +9,7 @@ import torch
 from mmiformer.models import IFormer, export_form
 
 from ..helpers import SHALLOW, TINY, randomize, relative_error
+from ..left_out import needs_extra
 
 OPTIONS = [
     dict(),
@@ -25,6 +26,7 @@ def network(arch=TINY, **options) -> IFormer:
 
 
 def operators(form: torch.nn.Module, x: torch.Tensor) -> tuple[Counter, torch.export.ExportedProgram]:
+    needs_extra('exports')
     program = torch.export.export(form, (x,)).run_decompositions({})
     nodes = [node for node in program.graph.nodes if node.op == 'call_function']
     assert all(node.meta['val'].dim() <= 4 for node in nodes if isinstance(node.meta['val'], torch.Tensor))
@@ -94,6 +96,7 @@ def test_no_operator_only_copies_and_no_output_is_a_view(size):
 
 
 def test_batches_of_any_size():
+    needs_extra('exports')
     backbone, batch = network(SHALLOW), torch.export.Dim('batch', min=1, max=64)
     x = torch.randn(2, 3, 128, 128, dtype=torch.float64)
     program = torch.export.export(export_form(backbone), (x,), dynamic_shapes=({0: batch},))

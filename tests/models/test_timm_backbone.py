@@ -1,8 +1,6 @@
 """What is peculiar to the backbones that timm has; `test_baselines` has all of them."""
 
 import copy
-import subprocess
-import sys
 
 import mmengine.model
 import pytest
@@ -15,21 +13,12 @@ from mmiformer.models import TimmBackbone
 
 from .. import peers
 from ..helpers import randomize
+from ..left_out import needs_extra
+
+needs_extra('peers')
+import timm  # noqa: E402
 
 REPVIT = 'repvit_m1_1'
-
-
-def test_without_timm_all_else_works():
-    code = (
-        "import sys; sys.modules['timm'] = None\n"
-        'from mmiformer.models import EfficientMod, IFormer, TimmBackbone\n'
-        "EfficientMod(), IFormer('t'), TimmBackbone('repvit_m1_1')"
-    )
-    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert run.returncode == 1
-    last = run.stderr.strip().splitlines()[-1]
-    assert last.startswith('ImportError: the networks of other papers come from timm')
-    assert last.endswith('pip install ".[peers]"')
 
 
 @pytest.mark.parametrize(
@@ -50,8 +39,6 @@ def test_wrong_arguments(options, message):
 
 
 def test_files_of_the_hub_leave_head_and_output_norms_aside():
-    import timm
-
     classifier = randomize(timm.create_model(REPVIT)).state_dict()
     backbone = TimmBackbone(REPVIT, out_indices=(1, 2), output_norm='BN')
     backbone.load_state_dict(classifier)
@@ -78,8 +65,6 @@ def test_classifiers_of_the_authors_load_too(name):
 
 def test_initialization_keeps_loaded_weights(tmp_path):
     """timm's network has an `init_weights` of its own, which MMEngine calls for children."""
-    import timm
-
     weights = randomize(timm.create_model('efficientformerv2_s0')).state_dict()
     checkpoint.save(weights, tmp_path / 'w.safetensors')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.safetensors'))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mmiformer.benchmark.forms import FORMS
+from mmiformer.export import RUNNABLE
 from mmiformer.models import ARCHS, IFormer, IFormerClassifier
 from mmiformer.reproduce.measuring import (
     L2_LATENCY,
@@ -23,7 +24,9 @@ from mmiformer.reproduce.measuring import (
 )
 from mmiformer.reproduce.rows import choose, rows_of
 
+from ..export.here import needs
 from ..helpers import TINY
+from ..left_out import needs_extra
 
 CPU = torch.device('cpu')
 
@@ -45,7 +48,7 @@ def test_the_network_of_the_printed_latency_is_smaller():
 def test_folded_peers_are_the_same_network(key):
     """mmdet's own classes, and timm's, which are reparameterized."""
     if key == 'repvit_m1_1':
-        pytest.importorskip('timm')
+        needs_extra('peers')
     (row,) = choose(rows_of(5), [key])
     network = Network(key, row.title, lambda: build(row.configs['coco']), THEIRS)
     found = measure([network], [64], rounds=2, warmup=1, device=CPU, graphs=False)
@@ -55,9 +58,11 @@ def test_folded_peers_are_the_same_network(key):
     assert all(len(one['seconds']) == 2 and one['ms'][0] <= one['ms'][1] <= one['ms'][2] for one in (plain, folded))
 
 
-@pytest.mark.parametrize('runtime', installed())
+@pytest.mark.parametrize('runtime', [pytest.param(name, marks=needs(name)) for name in RUNNABLE])
 def test_other_runtimes_run_the_same_network(runtime):
     """An iFormer, and a class of mmdet, whose eval() returns None."""
+    needs_extra('exports')
+    assert runtime in installed()
     (row,) = choose(rows_of(5), ['resnet18'])
     for network in (
         Network('tiny', 'tiny', lambda: IFormer(TINY), [runtime]),
@@ -75,6 +80,7 @@ def test_forms_are_chosen():
 
 def test_chunks_show_in_the_exported_graph():
     """Windows cut at once need fewer operators than in 16 chunks, and full attention needs none."""
+    needs_extra('exports')
     assert [network.key for network in attentions()] == ['SHMA', 'Hybrid SHMA', 'CC Hybrid SHMA']
     whole, hybrid, chunked = (
         sum(operators(IFormer(TINY, **options), 512).values())
@@ -84,6 +90,7 @@ def test_chunks_show_in_the_exported_graph():
 
 
 def test_memory_and_operators_are_measured_on_demand():
+    needs_extra('exports')
     network = Network('tiny', 'tiny', lambda: IFormer(TINY), ('plain', 'export'))
     plain, export = measure([network], [64], 1, 1, CPU, graphs=True)['entries']
     assert 'operators' not in plain and export['operators']['conv2d.default'] > 10 and 'peak_memory' in plain

@@ -33,9 +33,9 @@ def end(how: str) -> None:
 
 @command('')
 def main() -> None:
-    cfg = Config(dict(model=dict()))
+    cfg = Config(dict(model=dict(), env_cfg=dict(dist_cfg=dict(backend='gloo'))))
     if sys.argv[1] == 'frozen':
-        cfg.env_cfg = dict(dist_cfg=dict(timeout=8))
+        cfg.env_cfg.dist_cfg.timeout = 8
     join_processes(cfg, 'pytorch')
     rank, size = get_dist_info()
     print(f'process {rank} of {size} is at work', flush=True)

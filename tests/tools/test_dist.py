@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from mmdet.datasets import CocoDataset
 
 from mmiformer.datasets.shapes import make_dataset
@@ -27,6 +28,8 @@ from .test_train_and_test import MASK_RCNN, SEM_FPN, SMALL_ADE, SMALL_COCO, load
 
 UNSET = ('COCO_ROOT', 'ADE_ROOT', 'LOCAL_RANK', 'NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT')
 UNSET += ('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK', 'SRUN_ARGS', 'PYTHONPATH')
+# A torch that is built for GPUs runs on the CPU if it is told to.
+ON_CPU = ('env_cfg.dist_cfg.backend=gloo',) if torch.version.cuda else ()
 
 
 def launch(script: Path | str, *arguments: object, cwd: Path, status: int = 0, **variables: str) -> str:
@@ -47,7 +50,7 @@ def evaluate(folder: Path, parent: str, model: str, data: str, images: int) -> t
     reports = []
     for name in ('one', 'two'):
         options = ('--data-root', data, '--out', f'{name}.json', '--dump', name)
-        options += ('--cfg-options', 'test_dataloader.num_workers=0', 'default_hooks.logger.interval=1')
+        options += ('--cfg-options', 'test_dataloader.num_workers=0', 'default_hooks.logger.interval=1', *ON_CPU)
         if name == 'one':
             printed = run('test', *files, *options, cwd=folder)
         else:
@@ -90,7 +93,7 @@ def test_whole_model_trains(config, data, small, length, tmp_path):
     options = ('--data-root', data, '--no-pretrained', '--work-dir', 'run', '--seed', 3)
     if config is SEM_FPN:
         options += ('--auto-scale-lr',)
-    options += ('--cfg-options', *small, 'default_hooks.checkpoint.save_optimizer=False')
+    options += ('--cfg-options', *small, 'default_hooks.checkpoint.save_optimizer=False', *ON_CPU)
     printed = launch('dist_train.sh', config, 2, *options, *(f'train_cfg.{item}' for item in length), cwd=tmp_path)
     note = 'this run has 4 (2 processes x 2 images)' if config is MASK_RCNN else 'SyncBN does not run on the CPU'
     (log,) = (tmp_path / 'run').glob('*/*.log')
@@ -155,7 +158,7 @@ def test_a_stopped_training_of_two_processes(tmp_path):
     make_dataset(tmp_path / 'scenes', 10, 64)
     arguments = [REPO / 'tests/data/tiny_sem_fpn.py', 2, '--data-root', 'scenes/ade', '--work-dir', 'my run']
     arguments += ['--cfg-options', 'train_cfg.max_iters=100000', 'default_hooks.checkpoint.interval=100000']
-    arguments += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
+    arguments += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True', *ON_CPU]
     env = {key: value for key, value in os.environ.items() if key not in UNSET}
     env.update(PYTHON=sys.executable, OMP_NUM_THREADS='1')
     command = list(map(str, (REPO / 'tools/dist_train.sh', *arguments)))

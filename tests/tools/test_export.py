@@ -21,9 +21,12 @@ from mmiformer.export import RUNNABLE, RUNTIMES, find_runtime
 
 from ..export.here import needs
 from ..helpers import SHALLOW, randomize
+from ..left_out import needs_extra
 from .command import REPO
 from .in_process import call
 from .made_data import make_ade
+
+needs_extra('exports')
 
 CONFIG = f"""
 _base_ = '{REPO}/configs/sem_fpn/iformer_t_40k.py'

@@ -16,8 +16,11 @@ from mmiformer.models import IFormer
 
 from ..export.here import HAS_EXECUTORCH
 from ..helpers import SHALLOW
+from ..left_out import needs_extra
 from .command import REPO
 from .in_process import call
+
+needs_extra('exports')
 
 
 def test_comparison_with_torch(monkeypatch, tmp_path, capsys):

@@ -17,10 +17,11 @@ from mmiformer.models import IFormerClassifier
 from mmiformer.models.layouts import convert
 
 from ..helpers import randomize
+from ..left_out import needs_extra
 from .command import REPO
 from .in_process import call
 
-pytest.importorskip('mmpretrain')
+needs_extra('imagenet')
 
 CLASSES = tuple(f'n{number:08d}' for number in range(6))
 CONFIG = """
