@@ -199,11 +199,12 @@ def quantize(module: torch.nn.Module, image: Tensor, calibration: Sequence[Tenso
     class Quantizer(XNNPACKQuantizer):
         def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
             model = super().annotate(model)
-            for node in model.graph.find_nodes(op='call_function', target=torch.ops.aten.pad.default):
-                same = SharedQuantizationSpec(node.args[0])  # XNNPACK pads in the scale of its input alone
-                node.meta['quantization_annotation'] = QuantizationAnnotation(
-                    {node.args[0]: same}, same, _annotated=True
-                )
+            for target in (torch.ops.aten.pad.default, torch.ops.aten.slice.Tensor):
+                for node in model.graph.find_nodes(op='call_function', target=target):
+                    same = SharedQuantizationSpec(node.args[0])  # XNNPACK pads and cuts in the scale of the input alone
+                    node.meta['quantization_annotation'] = QuantizationAnnotation(
+                        {node.args[0]: same}, same, _annotated=True
+                    )
             return model
 
     quantizer = Quantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))

@@ -71,10 +71,11 @@ def test_maps_are_those_of_torch(name, tmp_path, backbone):
 @pytest.mark.parametrize('name', RUN_HERE[1:])
 @torch.no_grad()
 def test_int8_is_near_and_needs_images(name, tmp_path, backbone):
+    size = (64, 104)  # windows pad the width alone, which XNNPACK cuts off again
     with pytest.raises(UserError, match='int8 takes the ranges'):
-        exported(tmp_path, name, backbone, (72, 104), precision='int8')
-    samples = [image(72, 104, seed) for seed in range(4)]
-    run, _ = exported(tmp_path, name, backbone, (72, 104), precision='int8', calibration=samples)
+        exported(tmp_path, name, backbone, size, precision='int8')
+    samples = [image(*size, seed) for seed in range(4)]
+    run, _ = exported(tmp_path, name, backbone, size, precision='int8', calibration=samples)
     for output, expected in zip(run(samples[0]), backbone(samples[0]), strict=True):
         error = (output - expected).square().mean().sqrt() / expected.square().mean().sqrt()
         assert 1e-4 < error < 0.1
