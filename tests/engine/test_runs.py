@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, cap
     assert find_checkpoint('auto', tmp_path) == files[0]
     said = caplog.text
     assert 'epoch_11.pth, which is not there' in said and 'epoch_10.pth is damaged' in said
-    assert 'epoch_9.pth is damaged (wrong checksum' in said and 'interrupted' not in said
+    assert 'epoch_9.pth is damaged (the checksum of ' in said and 'interrupted' not in said
 
 
 def test_nothing_to_resume(tmp_path):
