@@ -180,6 +180,13 @@ if torch.__version__ >= (2, 4):
     autocasts_cpu = partial(torch.is_autocast_enabled, 'cpu')
 else:
     autocasts_cpu = torch.is_autocast_cpu_enabled
+# What autocast can compute in on the CPU.
+CPU_AUTOCAST = (torch.bfloat16, torch.float16) if torch.__version__ >= (2, 4) else (torch.bfloat16,)
+
+
+def can_export() -> bool:
+    """Whether torch exports as the runtimes need it; 2.8 is the oldest that the requirements pin for them."""
+    return torch.__version__ >= (2, 8)
 
 
 def unfused_attention() -> AbstractContextManager:

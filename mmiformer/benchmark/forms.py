@@ -17,6 +17,7 @@ from ..models import ARCHS, IFormer, export_form
 from ..models.compiling import allow_graphs
 from ..models.timm_backbone import import_timm
 from ..published import PUBLISHED
+from ..stack import CPU_AUTOCAST
 from .peers import PEERS, fold_batch_norms
 from .reference import Reference
 
@@ -222,6 +223,8 @@ def require(contestants: Sequence[Contestant], device: torch.device) -> None:
                 raise UserError(f'{contestant.name}: other runtimes are measured on the CPU alone, not on {device}')
             runtime, precision = contestant.form.runtime
             find_runtime(runtime).require('backbone', precision)
+        elif contestant.form.make is autocast and device.type == 'cpu' and contestant.form.dtype not in CPU_AUTOCAST:
+            raise UserError(f'{contestant.name}: on the CPU, torch {torch.__version__} has no autocast for it')
     if not all(contestant.is_ours for contestant in contestants):
         try:
             import_timm()

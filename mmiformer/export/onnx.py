@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.export import Dim
 
 from .networks import Network, Normalized
 from .runtime import Run, Runtime
@@ -60,6 +59,8 @@ def export_onnx(network: Network, image: Tensor, path: Path, dynamic: bool = Fal
         dynamic: Whether it is for any number of images of any size in multiples of `SIDES` instead. Then no map has to
             be padded before it is cut into windows.
     """
+    from torch.export import Dim  # which torch 2.1 has not
+
     shapes = None
     if network.cut:
         shapes = ({0: Dim('proposals')},)

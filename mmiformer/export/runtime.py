@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..stack import can_export
 from .networks import Network
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
@@ -65,6 +66,8 @@ class Runtime:
         precision = precision or self.precisions[0]
         if what not in self.networks or precision not in self.precisions:
             raise UserError(f'{self.name} has no --what {what} in {precision}. What there is:\n{combinations()}')
+        if not can_export():
+            raise UserError(f'exports need torch 2.8 or later, and this is {torch.__version__}')
         for module in self.modules:
             try:
                 with quiet():

@@ -9,6 +9,7 @@ from torch import nn
 from mmiformer.models import IFormer
 from mmiformer.models.arch import ARCHS
 from mmiformer.models.blocks import CPE, FFN, SHMA
+from mmiformer.stack import CPU_AUTOCAST
 
 from ..helpers import SHALLOW, TINY, randomize, relative_error
 from ..left_out import needs_extra
@@ -251,11 +252,7 @@ def test_norm_and_activation_follow_their_configs():
 # Compilers and precision
 
 
-# What autocast takes on the CPU; float16 from torch 2.4 on.
-HALVES = [torch.bfloat16, torch.float16] if torch.__version__ >= (2, 4) else [torch.bfloat16]
-
-
-@pytest.mark.parametrize('dtype', HALVES)
+@pytest.mark.parametrize('dtype', CPU_AUTOCAST)
 def test_autocast(dtype):
     network, x = tiny(norm_eval=True).train(), torch.randn(1, 3, 96, 96)
     exact = network(x)
