@@ -12,6 +12,7 @@ python tools/reproduce.py --smoke                         all of it in small, on
 Stop it at any time; the same command goes on. Finished runs are kept, and a half-trained row resumes.
 """
 
+import json
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -127,17 +128,20 @@ def measure_here(args: Namespace, rows: list[Row], folder: Path) -> None:
     networks, sizes = (attentions(), SIZES) if args.table == 17 else (backbones(rows, args.forms), [512])
     if rows and rows[0].tasks is IMAGENET and args.table != 16:
         sizes = [224]
+    if not any(network.forms for network in networks):
+        raise UserError('--measure: none of these rows has a network here that can be measured in these --forms')
     found = measure(networks, sizes, args.rounds, args.warmup, args.device, graphs=args.table == 17)
     write_json(folder / f'measured-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}.json', found)
 
 
-def show(rows: list[Row], results: list[Result]) -> None:
-    """Print the table, with the figures that matter most."""
+def show(rows: list[Row], results: list[Result], measurements: list[Path]) -> None:
+    """Print the table, with the figures that matter most and the newest measurement."""
+    measured = json.loads(measurements[0].read_text())['entries'] if measurements else []
     header = columns(rows)
-    places = [index for index, name in enumerate(header) if index < 2 or name.replace(' ', '_') in SHOWN]
+    places = [index for index, name in enumerate(header) if index < 4 or name.replace(' ', '_') in SHOWN]
     table = Table(*(header[place] for place in places), box=None)
     for row in rows:
-        for line in lines_of(row, results):
+        for line in lines_of(row, results, measured):
             table.add_row(*(line.cells[place] for place in places), style=STYLES.get(line.kind))
     Console().print(table)
 
@@ -172,7 +176,7 @@ def main() -> None:
     else:
         rows, results = rows_of(args.table), read_results(place.results)
         write_report(folder, title, rows, results, measurements, args.out / 'runs')
-        show(rows, results)
+        show(rows, results, measurements)
     print(f'look at {folder / "report.html"}')
     if failures:
         raise UserError(f'not all runs ended well: {"; ".join(failures)}')

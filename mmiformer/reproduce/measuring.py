@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..export import RUNNABLE, find_runtime
 from ..models import ARCHS, IFormer, export_form
 from ..models.timm_backbone import TimmBackbone
+from ..paper import Ablation
 from .rows import Row
 
 logger = logging.getLogger(__name__)
@@ -61,18 +62,20 @@ def backbones(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[Network]:
     Args:
         rows: The rows.
         chosen: Which forms, as far as a network has them; by default all, and the runtimes that are installed.
+            Ablations have no form for a runtime.
     """
     runtimes = installed(chosen or RUNNABLE)
-    ours, theirs = ([form for form in forms if form in (chosen or forms)] + runtimes for forms in (OURS, THEIRS))
+    ours, theirs = ([form for form in forms if form in (chosen or forms)] for forms in (OURS, THEIRS))
     found = []
     for row in rows:
         if row.configs:
             forms = ours if row.key.startswith('iformer_') else theirs
+            forms = forms if isinstance(row.printed, Ablation) else forms + runtimes
             path = next(iter(row.configs.values()))
             found.append(Network(row.key, row.title, lambda path=path: build(path), forms))
         if row.key == 'iformer_l2' and 'coco' in row.tasks:
             title = 'iFormer-L2, network of the printed latency'
-            found.append(Network('iformer_l2_latency', title, lambda: IFormer(L2_LATENCY), ours))
+            found.append(Network('iformer_l2_latency', title, lambda: IFormer(L2_LATENCY), ours + runtimes))
     return found
 
 

@@ -76,6 +76,7 @@ def test_forms_are_chosen():
     rows = choose(rows_of(5), ['iformer_m', 'resnet18'])
     assert [list(network.forms) for network in backbones(rows, ['deploy', 'plain'])] == [['plain', 'deploy'], ['plain']]
     assert [list(network.forms) for network in backbones(rows)] == [[*OURS, *installed()], [*THEIRS, *installed()]]
+    assert [list(network.forms) for network in backbones(rows_of(1))] == [list(THEIRS)] * 2  # no runtime takes them
 
 
 def test_chunks_show_in_the_exported_graph():

@@ -51,6 +51,19 @@ def test_every_ablation_can_be_measured():
     assert all(path.is_file() for rows in tables.values() for row in rows for path in row.configs.values())
 
 
+def test_an_ablation_is_measured(tmp_path, monkeypatch, capsys):
+    """At 224 x 224, beside the phone's figure; what has no config, and a runtime that takes no ablation, are told."""
+    measure = ('--measure', '--rounds', 1, '--warmup', 1, '--out', tmp_path)
+    assert call(monkeypatch, 'reproduce', '1', '--rows', 'table1_sha', *measure, '--forms', 'plain') is None
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['SHA', 'Baseline', 'paper', '-', '1.12', '79.8'] in lines
+    ((_, parameters, seconds),) = [line for line in lines if line[:1] == ['backbone'] and line[1] != 'source']
+    assert parameters == '9.54' and float(seconds) > 0
+    assert 'one image of 224 x 224' in (tmp_path / 'table1/report.md').read_text()
+    assert 'none of these rows' in call(monkeypatch, 'reproduce', '1', *measure, '--forms', 'onnx')
+    assert 'none of these rows' in call(monkeypatch, 'reproduce', '8', '--rows', 'convnext_base', *measure)
+
+
 def test_lines_of_imagenet(tmp_path, monkeypatch):
     rows = rows_of(12)
     again = replace(RUN, row='iformer_l2', task='imagenet', kind='evaluated', seed=None, figures=dict(top1=83.7))
