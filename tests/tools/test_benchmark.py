@@ -9,6 +9,7 @@ import torch
 
 from mmiformer.benchmark.forms import parse
 
+from ..left_out import needs_extra
 from .command import REPO, run
 from .in_process import call
 
@@ -21,6 +22,7 @@ def same_threads():
 
 
 def test_inference_beside_a_peer_of_timm(tmp_path):
+    needs_extra('peers')
     names = ('m:reference', 'm', 'resnet18:folded')
     options = ('--sizes', '64', '32x96', '--rounds', 2, '--warmup', 1, '--threads', 1, '--memory', '--baseline', 'm')
     printed = run('benchmark', *names, *options, '--out', 'out', cwd=tmp_path)
