@@ -1,4 +1,4 @@
-# iformer_t_shapes.py with a teacher: the iFormer-S of iformer_s_shapes.py, which is to be trained first.
+# iformer_t_shapes.py with a teacher: the iFormer-M of iformer_m_shapes.py, which is to be trained first.
 # docs/imagenet.md has its score.
 _base_ = 'iformer_t_shapes.py'
 
@@ -7,8 +7,8 @@ model = dict(
     distillation=True,
     teacher=dict(
         type='mmiformer.IFormerClassifier',
-        arch='s',
+        arch='m',
         num_classes=6,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/imagenet_iformer_s_shapes/epoch_6.pth'),
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/imagenet_iformer_m_shapes/epoch_6.pth'),
     ),
 )
