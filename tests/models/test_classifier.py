@@ -3,7 +3,6 @@
 import functools
 
 import pytest
-import timm
 import torch
 
 from mmiformer.models import IFormerClassifier
@@ -11,6 +10,7 @@ from mmiformer.models.layouts import convert
 from mmiformer.registry import MODELS
 
 from ..helpers import relative_error
+from ..left_out import needs_extra
 from ..parity import CLASSIFIERS, image, probe, reference, released_state_dict
 
 
@@ -79,6 +79,9 @@ def test_the_rest_is_rounding(name):
 
 @pytest.mark.parametrize(('model', 'name'), [('iformer_m', 'cls_m'), ('iformer_m_distilled', 'cls_m_distill')])
 def test_timm_is_a_second_witness(model, name):
+    needs_extra('peers')
+    import timm
+
     weights = convert(released_state_dict(name), 'timm')
     theirs = timm.create_model(model).eval()
     theirs.load_state_dict(weights)

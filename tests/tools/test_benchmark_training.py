@@ -10,6 +10,7 @@ from mmiformer.benchmark.reference import Reference
 from mmiformer.models import IFormer
 from mmiformer.models.classification import Teacher
 
+from ..left_out import needs_extra
 from .command import REPO
 from .in_process import call
 from .made_data import make_ade
@@ -53,7 +54,7 @@ def test_both_forms_do_the_same_batches(tmp_path, monkeypatch, capsys):
 
 
 def test_a_distilled_classifier_needs_no_weights_of_its_teacher(tmp_path, monkeypatch, capsys):
-    pytest.importorskip('mmpretrain')
+    needs_extra('imagenet')
     for number in range(6):
         folder = tmp_path / f'data/imagenet/train/n{number}'
         folder.mkdir(parents=True)

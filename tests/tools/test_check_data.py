@@ -19,7 +19,7 @@ from mmiformer.engine.runner import WholeRunner
 from .command import REPO
 from .in_process import call
 from .made_data import make_ade, make_coco
-from .test_dist import launch
+from .test_dist import ON_CPU, launch
 
 MASK_RCNN = REPO / 'configs/mask_rcnn/iformer_t_1x.py'
 SEM_FPN = REPO / 'configs/sem_fpn/iformer_t_40k.py'
@@ -257,5 +257,6 @@ def test_orientations_are_said_in_the_log(coco, tmp_path, monkeypatch, caplog):
 
 def test_several_processes_end_with_the_verdict_of_one(coco, tmp_path):
     spoil(coco, without('area'))
-    printed = launch('dist_train.sh', MASK_RCNN, 2, '--no-pretrained', '--data-root', coco, cwd=tmp_path, status=1)
+    options = ('--no-pretrained', '--data-root', coco, '--cfg-options', 'train_dataloader.num_workers=0', *ON_CPU)
+    printed = launch('dist_train.sh', MASK_RCNN, 2, *options, cwd=tmp_path, status=1)
     assert 'error: train_dataloader.dataset: ' in printed and 'have no `area`' in printed
