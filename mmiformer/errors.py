@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# Exit code of a command line that is done, but has left out, replaced or found input that is broken.
+DONE_BUT_BROKEN = 3
+
 
 class UserError(ValueError):
     """An option, a config, a file or the environment is wrong, and the message says what to change.

@@ -17,7 +17,7 @@ from mmiformer.checks.findings import errors, table
 from mmiformer.checks.reading import Everything
 from mmiformer.engine.cli import add_cfg_options, add_data_root, command
 from mmiformer.engine.config import import_toolbox, open_config
-from mmiformer.errors import UserError
+from mmiformer.errors import DONE_BUT_BROKEN, UserError
 from mmiformer.evaluation.tables import write_json
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     print(f'written to {out / "check_data.json"}')
     if wrong := errors(findings):
         print(f'{len(wrong)} errors')
-        sys.exit(3)
+        sys.exit(DONE_BUT_BROKEN)
 
 
 if __name__ == '__main__':

@@ -22,12 +22,10 @@ from mmiformer.checks import check_config
 from mmiformer.engine.cli import add_cfg_options, add_deploy, add_trust, command, deploy_dtype
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.runs import read_checkpoint
-from mmiformer.errors import UserError
+from mmiformer.errors import DONE_BUT_BROKEN, UserError
 from mmiformer.inference.predictor import Predictor
 from mmiformer.inference.results import PARTS, Results
 from mmiformer.inference.sources import BrokenSource, Source, Video, check_folder, find_sources
-
-SOME_SKIPPED = 3
 
 
 def parse_args() -> Namespace:
@@ -127,7 +125,7 @@ def main() -> None:
     print(f'{len(sources) - len(skipped)} of {len(sources)} predicted; results are in {args.out}')
     if skipped:
         print(f'{len(skipped)} skipped: ' + ', '.join(str(source.path) for source in skipped), file=sys.stderr)
-        sys.exit(SOME_SKIPPED)
+        sys.exit(DONE_BUT_BROKEN)
 
 
 if __name__ == '__main__':

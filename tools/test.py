@@ -16,7 +16,7 @@ from torch import nn
 
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
-from mmiformer.engine.cli import add_compile, add_deploy, command, deploy_dtype, make_parser
+from mmiformer.engine.cli import add_compile, add_deploy, command, deploy_dtype, exit_if_broken, make_parser
 from mmiformer.engine.config import evaluators, import_toolbox, kind, open_config, require
 from mmiformer.engine.launch import join_processes
 from mmiformer.engine.notes import keep_notes
@@ -127,6 +127,7 @@ def main() -> None:
     metrics = runner.test()
     if is_main_process():
         report(args, cfg, runner, metrics)
+    exit_if_broken(runner.number_of_broken, args.launcher)
 
 
 if __name__ == '__main__':

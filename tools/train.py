@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
 from mmiformer.engine import recipe
-from mmiformer.engine.cli import add_compile, command, make_parser, resume_advice
+from mmiformer.engine.cli import add_compile, command, exit_if_broken, make_parser, resume_advice
 from mmiformer.engine.config import import_toolbox, open_config, require
 from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
@@ -87,7 +87,9 @@ def main() -> None:
     args = parse_args()
     keep_notes()
     cfg, resumed = prepare(args)
-    WholeRunner(cfg, resumed, compile=args.compile).train()
+    runner = WholeRunner(cfg, resumed, compile=args.compile)
+    runner.train()
+    exit_if_broken(runner.number_of_broken, args.launcher)
 
 
 if __name__ == '__main__':

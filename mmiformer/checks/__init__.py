@@ -95,4 +95,14 @@ def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
         )
     reader = Sample()
     yield from check_data(cfg, loaders, reader)
-    yield from (Finding('fact', where, f'{number} images') for where, number in reader.images.items())
+    yield from (count_images(where, *numbers) for where, numbers in reader.images.items())
+
+
+def count_images(where: str, number: int, published: int | None) -> Finding:
+    """How many images a data set has, against how many the published one has, if it is that."""
+    if number == published:
+        return Finding('fact', where, f'{number} images, all of the published ones')
+    if published is None:
+        return Finding('fact', where, f'{number} images')
+    what = f'{number} images, and the published data set has {published}: results will not be the published ones'
+    return Finding('warning', where, what, 'tools/prepare_data.py completes and checks a data set.')

@@ -43,6 +43,13 @@ class CocoUse:
 def check_coco_file(coco: CocoFile, use: CocoUse) -> Iterator[Finding]:
     """Check what a COCO file holds against what it is used for."""
     judge = _Judge(coco, use)
+    if coco.ids and (coco.category < 0).all() and np.isnan(coco.boxes).all():
+        yield judge.finding(
+            'error',
+            f'none of its {len(coco.ids)} annotations has a box and a category: the file seems to be of another task',
+            'Take the one of the instances; those of COCO 2017 are called instances_*.json.',
+        )
+        return
     yield from judge.ids()
     yield from judge.fields()
     if use.masks:

@@ -129,7 +129,7 @@ def _check_detection(
         if not _is_readable(data.annotations):
             return
         coco = read_coco(data.annotations)
-    reader.images[where] = len(coco.images)
+    reader.images[where] = len(coco.images), COCO.count(data.annotations) if _is_official(data) else None
     classes = _coco_classes() if data.classes is None else data.classes
     try:
         check_classes(classes, coco.categories, data.annotations)
@@ -226,7 +226,8 @@ def _check_segmentation(data: DataConfig, where: str, ignored: frozenset[int], r
     except IncompleteData as error:
         yield _wrong(where, error)
         pairs, missing = error.found, error.missing
-    reader.images[where] = len(pairs.names)
+    own = not is_ade or data.config.get('metainfo')
+    reader.images[where] = len(pairs.names), None if own else ADE20K.count(data.prefixes.get('img_path', ''))
     if pairs.unused and not missing:
         yield Finding('warning', where, pairs.mismatch([]))
     if pairs.others:
@@ -289,6 +290,6 @@ def _check_classification(data: DataConfig, where: str, reader: Sample) -> Itera
             'Bring metainfo.classes into the order of the folders.',
         )
     images = [path for paths in found.values() for path in paths]
-    yield Finding('fact', where, f'{len(images)} images in {len(found)} folders')
+    reader.images[where] = len(images), IMAGENET.count(folder) if official else None
     if loader := ImageLoader.of(data):
         yield from check_images(images, [None] * len(images), loader, where, reader)

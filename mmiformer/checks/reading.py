@@ -24,13 +24,14 @@ class Sample:
     """Looks at `SAMPLE` files of a data set, spread evenly, and only at what tells without decoding the image.
 
     Attributes:
-        images: {a data set's place in the config: how many images it has}.
+        images: {a data set's place in the config: how many images it has, and how many the published one has, None if
+            it is another}.
     """
 
     whole = False
 
     def __init__(self):
-        self.images: dict[str, int] = {}
+        self.images: dict[str, tuple[int, int | None]] = {}
 
     def pick(self, items: Sequence[Item]) -> list[Item]:
         """The items to look at."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 
-from .. import __version__
 from ..engine.config import kind, nodes
+from ..versions import versions
 from .findings import Finding
 
 DECAYS = ('PolyLR', 'CosineAnnealingLR', 'MultiStepLR', 'ExponentialLR', 'StepLR')  # what a schedule ends with
@@ -36,7 +33,8 @@ def check_recipe(cfg: Config, resumed: Mapping[str, Any] | None = None) -> Itera
     yield from check_start(cfg, resumed)
     yield from check_norms(cfg)
     yield from check_room(cfg, resumed)
-    yield Finding('fact', 'versions', ', '.join(f'{name} {number}' for name, number in _versions(cfg).items()))
+    found = versions() | (dict(GPU=torch.cuda.get_device_name()) if torch.cuda.is_available() else {})
+    yield Finding('fact', 'versions', ', '.join(f'{name} {number}' for name, number in found.items()))
 
 
 def check_batch(cfg: Config) -> Iterator[Finding]:
@@ -48,18 +46,30 @@ def check_batch(cfg: Config) -> Iterator[Finding]:
     made_of = f'{processes} process{"es" * (processes > 1)} x {images} images' + f' x {steps} accumulated' * (steps > 1)
     optimizer = wrapper.get('optimizer') or {}
     rate = optimizer.get('lr')
-    if rate and base and recipe.get('enable'):
-        rate *= batch / base
+    if not isinstance(rate, (int, float)):  # building it will say so
+        rate = None
+    planned = rate and (_of_file(cfg) or rate)
+    wanted = planned and base and planned * batch / base
+    if wanted and recipe.get('enable'):
+        rate *= processes * images / base  # MMEngine does not count what is accumulated
     what = f'a batch of {batch} ({made_of})'
     if rate:
         what += f', {kind(optimizer) if "type" in optimizer else "optimizer"} with a learning rate of {rate:.4g}'
     if base is None:
         yield Finding('fact', 'optim_wrapper', what)
-    elif batch == base or recipe.get('enable') or (rate and math.isclose(rate, (_of_file(cfg) or 0) * batch / base)):
+    elif math.isclose(rate, wanted) if rate else batch == base or recipe.get('enable'):
         yield Finding('fact', 'optim_wrapper', f'{what}, which belongs to it: the recipe has a batch of {base}')
+    elif rate and not math.isclose(rate, planned):
+        yield Finding(
+            'warning',
+            'optim_wrapper',
+            f'The learning rate of {rate:.4g} is not the one of the recipe, which is {wanted:.4g} for a batch of '
+            f'{batch} ({made_of}): results will not be the published ones.',
+            f'Pass --cfg-options optim_wrapper.optimizer.lr={wanted:.4g}, without --auto-scale-lr.',
+        )
     else:
         options = [] if steps > 1 else [f'--auto-scale-lr to scale it by {batch}/{base}']
-        options += [f'--cfg-options optim_wrapper.optimizer.lr={rate * batch / base:.4g}'] if rate else []
+        options += [f'--cfg-options optim_wrapper.optimizer.lr={wanted:.4g}'] if rate else []
         yield Finding(
             'warning',
             'optim_wrapper',
@@ -188,17 +198,3 @@ def _bytes(number: float) -> str:
         if number < 1000:
             break
     return f'{number:.3g} {unit}'
-
-
-def _versions(cfg: Config) -> dict[str, str]:
-    toolbox = dict(mmdet='mmdetection', mmseg='mmsegmentation', mmpretrain='mmpretrain')[cfg.default_scope]
-    found = dict(mmiformer=__version__, Python=platform.python_version(), torch=torch.__version__)
-    found['mmengine'] = mmengine.__version__
-    for name in ('mmcv', toolbox):
-        for distribution in (f'onedl-{name}', name, cfg.default_scope):
-            with contextlib.suppress(PackageNotFoundError):
-                found[name] = version(distribution)
-                break
-    if torch.cuda.is_available():
-        found['GPU'] = torch.cuda.get_device_name()
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Source:
     default_root: str
     archives: tuple[Archive, ...]
     splits: tuple[Split, ...]
+
+    def count(self, path: str) -> int | None:
+        """How many images the part has to which a folder of images, or an annotation file, belongs by its name."""
+        name = PurePath(path).name
+        for split in self.splits:
+            if name and name in (PurePath(split.images).name, PurePath(split.annotations).name):
+                return split.count
+        return None
 
 
 # Plain http: the certificate of images.cocodataset.org is that of the storage behind it. The hashes make up for it.

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import DictAction
 from mmengine.dist import get_rank
 
-from ..errors import UserError
+from ..errors import DONE_BUT_BROKEN, UserError
 from .launch import LAUNCHERS, tell_torchrun
 from .lost import lost_process
 from .notes import log_traceback, print_notes
@@ -146,6 +146,21 @@ def _explain(error: Exception) -> str | None:
         said = str(error) or 'the memory is full'
         return f'{said}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
     return None
+
+
+def exit_if_broken(number: int, launcher: str) -> None:
+    """End a run that is done, but has left out or replaced broken samples.
+
+    Args:
+        number: How many.
+        launcher: What has started this process. torchrun and srun would take the exit code for a failure.
+    """
+    if number and launcher == 'none':
+        print(
+            f'done, but {number} broken sample{"s were" if number > 1 else " was"} left out or replaced: see the log',
+            file=sys.stderr,
+        )
+        sys.exit(DONE_BUT_BROKEN)
 
 
 def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], Callable[[], None]]:

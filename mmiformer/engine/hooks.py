@@ -109,13 +109,18 @@ class BrokenData(Hook):
         limit: The largest share of broken samples in the training data with which a run goes on.
         skip_in_evaluation: Whether validation and testing leave broken samples out. Else they are an error, since the
             figures would be of other data.
+
+    Attributes:
+        replaced: What is wrong with each of the training's samples that were replaced, as keys.
+        left_out: And with those that evaluations left out.
     """
 
     def __init__(self, limit: float = LIMIT, skip_in_evaluation: bool = False):
         if not 0 <= limit <= 1:
             raise ValueError(f'limit={limit} is a share of the training data, so from 0 to 1')
         self.limit, self.skip_in_evaluation = limit, skip_in_evaluation
-        self._known: dict[str, None] = {}
+        self.replaced: dict[str, None] = {}
+        self.left_out: set[str] = set()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Take in what this process has met; several processes exchange it now and then."""
@@ -132,16 +137,16 @@ class BrokenData(Hook):
         met = runner.train_loop.broken
         if is_distributed():
             met = [text for texts in all_gather_object(list(met)) for text in texts]
-        new = [text for text in dict.fromkeys(met) if text not in self._known]
+        new = [text for text in dict.fromkeys(met) if text not in self.replaced]
         runner.train_loop.broken.clear()
-        self._known.update(dict.fromkeys(new))
+        self.replaced.update(dict.fromkeys(new))
         total = len(runner.train_loop.dataloader.dataset)
         for text in new:
-            runner.logger.warning(f'broken and replaced, {len(self._known)} of {total} samples so far: {text}')
-        if new and len(self._known) > self.limit * total:
+            runner.logger.warning(f'broken and replaced, {len(self.replaced)} of {total} samples so far: {text}')
+        if new and len(self.replaced) > self.limit * total:
             raise UserError(
-                f'{len(self._known)} of {total} samples of the training data are broken, more than '
-                f'default_hooks.broken_data.limit={self.limit:g} allows: {few(self._known)}. '
+                f'{len(self.replaced)} of {total} samples of the training data are broken, more than '
+                f'default_hooks.broken_data.limit={self.limit:g} allows: {few(self.replaced)}. '
                 'tools/check_data.py lists all of them. Restore or remove them, or raise the limit'
             )
 

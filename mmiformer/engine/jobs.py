@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ..errors import UserError
+from ..errors import DONE_BUT_BROKEN, UserError
 from ..files import whole_file
 
 TAIL = 15  # lines of a failed step's log that are shown
 PATIENCE = 30  # seconds that a step gets to end after SIGTERM
 TOTAL = 'in all'
+DONE = (0, DONE_BUT_BROKEN)  # exit codes
 
 
 class StepFailed(UserError):
@@ -105,7 +106,7 @@ class Steps:
                 for process in processes:
                     process.end()
                     self._add(process.name, process.seconds)
-                    if process.returncode == 0:
+                    if process.returncode in DONE:
                         self._finished.add(process.name)
                 self._add(TOTAL, time.monotonic() - began)
                 self._save()
@@ -133,10 +134,10 @@ class Steps:
                 for process in running:
                     if process.has_ended():
                         progress.remove_task(lines[process.name])
-                        if process.returncode:
+                        if process.returncode not in DONE:
                             raise StepFailed(process.failure())
                         seconds = self.seconds.get(process.name, 0.0) + process.seconds
-                        print(f'{process.name}: {seconds:.0f} s', flush=True)
+                        print(f'{process.name}: {seconds:.0f} s{process.remark()}', flush=True)
                     elif said := process.progress():
                         progress.update(lines[process.name], description=f'{process.name}: {said}')
                 running = [process for process in running if process.seconds is None]
@@ -189,6 +190,10 @@ class _Process(subprocess.Popen):
     def progress(self) -> str:
         """The last progress that the process logged since the previous call, or ''."""
         return next(filter(None, map(brief, reversed(self._log.readlines()))), '')
+
+    def remark(self) -> str:
+        """What to say about a process that is done."""
+        return f', but some of its data is broken: see {self._path}' if self.returncode else ''
 
     def failure(self) -> str:
         """What to say about a process that failed."""

@@ -28,7 +28,7 @@ from .config import RUNNER_ARGUMENTS, kind
 from .hooks import BrokenData, StopAtBadLoss, ValidateResumed
 from .loops import EpochLoop, end_workers, resumable
 from .notes import log_notes
-from .saving import WholeCheckpointHook
+from .saving import WholeCheckpointHook, pending_gradients, restore_gradients
 from .stopping import StopHook, StopSignals
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,12 @@ class WholeRunner(Runner):
         """The hook that says what becomes of broken data."""
         return next((hook for hook in self.hooks if isinstance(hook, BrokenData)), None)
 
+    @property
+    def number_of_broken(self) -> int:
+        """How many broken samples have been replaced or left out."""
+        hook = self.broken_data
+        return len(hook.replaced) + len(hook.left_out) if hook else 0
+
     def build_val_loop(self, loop):
         return self._build_evaluation('val', super().build_val_loop, loop)
 
@@ -186,6 +192,7 @@ class WholeRunner(Runner):
         broken = leave_out_broken(dataset) if self.broken_data.skip_in_evaluation else []
         for text in broken:
             self.logger.warning(f'broken and left out of the evaluation: {text}')
+        self.broken_data.left_out.update(broken)
         return bool(broken)
 
     @staticmethod
@@ -245,6 +252,8 @@ class WholeRunner(Runner):
         return built
 
     def call_hook(self, fn_name, **kwargs):
+        if fn_name == 'before_save_checkpoint' and self._pending:
+            kwargs['checkpoint']['gradients'] = self._pending
         if fn_name not in ('before_run', 'before_train'):
             return super().call_hook(fn_name, **kwargs)
         for hook in self._hooks:  # those that cannot begin are not set up rightly
@@ -287,6 +296,8 @@ class WholeRunner(Runner):
         recorded = (self._checkpoint or {}).get('param_schedulers')
         if planned is not None and isinstance(recorded, list):
             schedule.follow_config(self, planned, recorded)
+        if pending := (self._checkpoint or {}).get('gradients'):
+            restore_gradients(self.optim_wrapper, self.model, pending, self.iter)
         if self.iter >= self.max_iters or self.epoch >= self.max_epochs:
             logger.warning(f'--resume: {filename} is the end of the run, so there is nothing left to train.')
 
@@ -300,8 +311,12 @@ class WholeRunner(Runner):
                     f'its state has no {few(sorted(missing))}'
                 )
 
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+        self._pending = pending_gradients(self.optim_wrapper, self.model)  # of all processes
+        self._save_checkpoint(out_dir, filename, *args, **kwargs)
+
     @master_only
-    def save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):
+    def _save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):
         if isinstance(self.train_loop, EpochLoop):
             meta = {**(meta or {}), 'epoch_iter': self.train_loop.done}
         if '://' in str(out_dir):  # MMEngine's remote storage

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
 
 from ..checkpoint import archive_damage
 from ..errors import UserError, few
@@ -95,6 +98,53 @@ class _RemovesLater:
 
 def _inode(path: str) -> int:
     return Path(path).stat().st_ino if Path(path).exists() else 0
+
+
+def pending_gradients(wrapper: Any, model: nn.Module) -> dict[str, Tensor]:
+    """Gradients that are accumulated and wait for the iterations to come, without which a resumed run would differ.
+
+    Args:
+        wrapper: The optimizer's wrapper.
+        model: The model. Where there are several processes, all of them call this.
+
+    Returns:
+        {name of the parameter: gradient, the mean over the processes}; empty where none waits.
+    """
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return {}
+    found = {}
+    for name, parameter in _plain(model).named_parameters():
+        if parameter.grad is not None:
+            found[name] = parameter.grad.detach().clone()
+            all_reduce(found[name], 'mean')
+            found[name] = found[name].cpu()
+    return found
+
+
+def restore_gradients(wrapper: Any, model: nn.Module, gradients: dict[str, Tensor], iteration: int) -> None:
+    """Let a resumed run go on accumulating, unless it accumulates no more.
+
+    Args:
+        wrapper: The optimizer's wrapper.
+        model: The model.
+        gradients: What :func:`pending_gradients` returned.
+        iteration: How many iterations are done.
+
+    Raises:
+        UserError: They are not those of the model.
+    """
+    if not isinstance(wrapper, OptimWrapper) or not iteration % wrapper._accumulative_counts:
+        return
+    try:
+        for name, parameter in _plain(model).named_parameters():
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter, copy=True)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise UserError(f'--resume: the checkpoint is damaged: its gradients do not fit the model ({error})') from error
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 def check_weights(runner, iteration: int) -> None:

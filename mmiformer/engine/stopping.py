@@ -15,7 +15,6 @@ from types import FrameType
 import torch
 from mmengine.dist import all_reduce, get_rank, is_distributed
 from mmengine.hooks import EMAHook, Hook
-from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
 
 from .saving import WholeCheckpointHook
@@ -103,9 +102,7 @@ class StopHook(Hook):
                 self._signals.shield(loop.dataloader)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        wrapper = runner.optim_wrapper
-        if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():  # a checkpoint has no gradients in it
-            self._stop_if_asked(runner, runner.iter + 1)
+        self._stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if self._signals.number and not is_distributed():  # processes may have different numbers of images

@@ -8,10 +8,8 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +21,7 @@ from ..benchmark.report import processor
 from ..errors import UserError
 from ..evaluation.tables import write_json
 from ..hub import PACKAGE
-
-_OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmsegmentation', 'mmpretrain')
-STACK = ('torch', 'timm', *_OPENMMLAB, *(f'onedl-{name}' for name in _OPENMMLAB), 'onedl-mmdetection')
+from ..versions import versions
 
 
 @dataclass(frozen=True)
@@ -77,15 +73,6 @@ def machine() -> dict[str, Any]:
     """What this machine computes with."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return dict(processor=processor(), threads=torch.get_num_threads(), gpus=gpus, system=platform.platform())
-
-
-def versions() -> dict[str, str]:
-    """Versions of the software that results depend on, as far as it is installed."""
-    found = dict(python=platform.python_version(), mmiformer=__version__)
-    for name in STACK:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def commit() -> str:

@@ -10,9 +10,10 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 
 from mmiformer import checks
-from mmiformer.checks import check_config, recipe
+from mmiformer.checks import check_config, count_images, recipe
 from mmiformer.checks.findings import Finding, raise_errors, table
 from mmiformer.checks.recipe import check_batch, check_norms, check_room, check_schedule, check_start
+from mmiformer.datasets.sources import ADE20K, COCO, IMAGENET
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.errors import MissingFile, UserError
 from mmiformer.hub import config_dir, get_config
@@ -110,6 +111,28 @@ def test_weights_that_cannot_be_read(cfg, monkeypatch):
     check_config(cfg, ['test_dataloader'], {})
 
 
+@pytest.mark.parametrize(
+    ('source', 'path', 'number'),
+    [
+        (COCO, 'data/coco/annotations/instances_train2017.json', 118_287),
+        (COCO, 'instances_val2017.json', 5000),
+        (ADE20K, 'data/ade/ADEChallengeData2016/images/training', 20_210),
+        (ADE20K, 'images/validation/', 2000),
+        (IMAGENET, 'data/imagenet/train', 1_281_167),
+        (COCO, 'mine.json', None),
+        (IMAGENET, '', None),
+    ],
+)
+def test_how_many_images_the_published_data_sets_have(source, path, number):
+    assert source.count(path) == number
+
+
+def test_images_against_the_published_data_set():
+    assert count_images('train', 5000, 5000).level == count_images('train', 7, None).level == 'fact'
+    few = count_images('train', 10, 5000)
+    assert few.level == 'warning' and few.what.startswith('10 images, and the published data set has 5000')
+
+
 # ------------------------------------------------------------------------------------------------------- broken data
 
 
@@ -175,6 +198,20 @@ def test_the_learning_rate_in_force():
     cfg.auto_scale_lr.enable, cfg.optim_wrapper.accumulative_counts = False, 4
     (finding,) = check_batch(cfg)
     assert '2 images x 4 accumulated' in finding.what and finding.fix.startswith('Pass --cfg-options')
+    cfg.auto_scale_lr.enable = True  # MMEngine then scales as if nothing were accumulated
+    (finding,) = check_batch(cfg)
+    assert (
+        finding.level == 'warning' and 'learning rate of 2.5e-05 is not' in finding.what and 'lr=0.0001' in finding.fix
+    )
+
+
+def test_a_learning_rate_of_ones_own():
+    cfg = open_config(config_dir() / 'mask_rcnn/iformer_t_1x.py')
+    cfg.train_dataloader.batch_size = 16
+    assert levels(check_batch(cfg)) == ['fact']
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    (finding,) = check_batch(cfg)
+    assert finding.level == 'warning' and 'rate of 0.001 is not' in finding.what and 'lr=0.0002' in finding.fix
 
 
 # ------------------------------------------------------------------------------------------------------------ recipe

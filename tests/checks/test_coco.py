@@ -247,3 +247,17 @@ def test_counts_are_those_of_mmdet(tmp_path, rules, classes):
 def test_classes_without_a_box_are_named(found):
     (finding,) = found(each('category_id', lambda _: 10))
     assert finding.level == 'note' and '1 classes have no box: dog' in finding.what
+
+
+def test_a_file_of_another_task(found):
+    """Captions name an image alone, and panoptic segmentations hold their categories elsewhere."""
+
+    def captions(content):
+        content['annotations'] = [dict(id=one, image_id=1, caption='a cat') for one in (1, 2)]
+
+    def panoptic(content):
+        content['annotations'] = [dict(image_id=1, segments_info=[dict(id=1, category_id=10, bbox=[0, 0, 9, 9])])]
+
+    for spoil in (captions, panoptic):
+        (one,) = found(spoil)
+        assert one.level == 'error' and 'seems to be of another task' in one.what

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,20 +12,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmiformer.damage import encloses_area, is_cut
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.broken import BrokenSample, check_samples
+from mmiformer.engine.cli import exit_if_broken
 from mmiformer.engine.config import open_config
 from mmiformer.engine.hooks import BrokenData
+from mmiformer.engine.launch import LAUNCHERS, fit_to_cpu
 from mmiformer.engine.runner import WholeRunner
+from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_run
 from mmiformer.engine.stopping import Stopped
 from mmiformer.errors import UserError
 
 from ..helpers import differences
+from ..tools.command import run
+from .test_launch import free_port
 from .test_resuming import DATA, SCENES, Interrupt, state, train
 
 
@@ -114,6 +122,48 @@ def test_too_many_broken_samples_stop_a_run(spoiled, tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
+def work_as_one_of_two(rank: int, port: int, folder: Path) -> None:
+    """Train without and with workers, then with a limit that not both processes meet by themselves."""
+    torch.set_num_threads(1)
+    numbers = dict(zip(LAUNCHERS['pytorch'], (rank, 2, rank), strict=True), MASTER_PORT=port)
+    os.environ.update({name: str(value) for name, value in numbers.items()}, MASTER_ADDR='127.0.0.1')
+    for name, options in (
+        ('alone', TOLERANT),
+        ('workers', {**TOLERANT, 'train_dataloader.num_workers': 1}),
+        ('strict', {'default_hooks.broken_data.limit': 0.1}),
+    ):
+        cfg = open_config(DATA / 'tiny_sem_fpn.py', folder / 'ade', {**options, 'train_cfg.val_interval': 99})
+        cfg.work_dir, cfg.experiment_name = str(folder / name), f'{folder.name}_{name}'
+        settle_run(cfg, 'pytorch', rank, seed=3)
+        fit_to_cpu(cfg)  # joining does so only once
+        runner = WholeRunner(cfg)
+        try:
+            runner.train()
+        except UserError as error:
+            (folder / f'{name}_{rank}').write_text(str(error))
+        (folder / f'{name}_{rank}.json').write_text(json.dumps([*runner.broken_data.replaced]))
+        DefaultScope._instance_dict.clear()
+    torch.distributed.destroy_process_group()
+
+
+def test_broken_samples_of_two_processes(scenes, tmp_path):
+    """They are counted together, named once, and the limit ends both."""
+    shutil.copytree(scenes / 'ade', tmp_path / 'ade')
+    images = sorted((tmp_path / 'ade/images/training').iterdir())
+    for path in images[:2]:
+        truncate(path)
+    torch.multiprocessing.spawn(work_as_one_of_two, (free_port(), tmp_path), nprocs=2)
+    for name in ('alone', 'workers'):
+        one, two = (json.loads((tmp_path / f'{name}_{rank}.json').read_text()) for rank in range(2))
+        assert sorted(one) == sorted(two) == [f'{path}: it is cut off' for path in images[:2]]
+        (log,) = (tmp_path / name).glob('*/*.log')
+        assert log.read_text().count('broken and replaced, ') == 2
+    ends = [state(read_checkpoint(find_checkpoint('auto', tmp_path / name))) for name in ('alone', 'workers')]
+    assert differences(*ends) == []
+    one, two = ((tmp_path / f'strict_{rank}').read_text() for rank in range(2))
+    assert one == two and re.match(f'2 of {len(images)} samples of the training data are broken, more than', one)
+
+
 def test_where_nothing_is_left_a_run_stops_at_once(scenes, workers, tmp_path):
     shutil.copytree(scenes / 'ade', tmp_path / 'ade')
     for path in (tmp_path / 'ade/images/training').iterdir():
@@ -154,6 +204,26 @@ def test_broken_data_is_an_error_in_evaluation(name, scenes, tmp_path):
         content['annotations'] = [one for one in content['annotations'] if one['image_id'] != image]
         path.write_text(json.dumps(content))
     assert figures == evaluate(0, rest) and figures
+
+
+def test_the_exit_code_says_that_something_was_broken(scenes, tmp_path):
+    """Of a training and of a test that are done; torchrun would take it for a failure."""
+    shutil.copytree(scenes / 'ade', tmp_path / 'ade')
+    for split in ('training', 'validation'):
+        truncate(min((tmp_path / 'ade/images' / split).iterdir()))
+    options = ['default_hooks.broken_data.limit=0.5', 'default_hooks.broken_data.skip_in_evaluation=True']
+    options += ['train_cfg.max_iters=10', 'train_cfg.val_interval=20', 'default_hooks.checkpoint.interval=10']
+    arguments = [DATA / 'tiny_sem_fpn.py', '--data-root', 'ade', '--work-dir', 'run', '--cfg-options', *options]
+    said = run('train', *arguments, cwd=tmp_path, status=3)
+    assert said.splitlines()[-1] == 'done, but 2 broken samples were left out or replaced: see the log'
+    arguments = [arguments[0], 'run/iter_10.pth', *arguments[1:]]
+    said = run('test', *arguments, cwd=tmp_path, status=3)
+    assert 'mIoU' in said and said.splitlines()[-1].startswith('done, but 1 broken sample')
+    with pytest.raises(SystemExit) as end:
+        exit_if_broken(1, 'none')
+    assert end.value.code == 3
+    exit_if_broken(1, 'pytorch')
+    exit_if_broken(0, 'none')
 
 
 def test_polygons_without_area_are_not_learned_from():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from ..tools.command import REPO
 # Programs, in the folder of the test.
 TIDY = (  # shows that it has begun, and tidies up when it is told to end
     'import pathlib, signal, sys, time\n'
-    'signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n'
+    'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
     'try:\n    pathlib.Path("began").touch(); time.sleep(60)\n'
     'finally:\n    time.sleep(1); pathlib.Path("tidied").touch()\n'
 )
@@ -91,6 +92,13 @@ def test_steps_at_once(monkeypatch):
     steps.run(python('alone', code, 'a', 'b'))
     assert log('alone') == '6\n'
     assert list(steps.seconds) == ['one', 'two', 'alone', TOTAL]
+
+
+def test_a_step_may_have_met_broken_data(capsys):
+    """Then it is done, too."""
+    assert Steps(Path()).run(python('work', 'raise SystemExit(3)'))
+    assert not Steps(Path()).run(python('work', 'raise SystemExit(3)'))
+    assert re.search(r'work: \d+ s, but some of its data is broken: see logs/work.log', capsys.readouterr().out)
 
 
 def test_failure_shows_the_end_of_the_output():

@@ -126,6 +126,20 @@ def test_a_validation_that_was_stopped_is_made_up_for(name, scenes, tmp_path):
     assert list(resumed.validated) == [12] and resumed.validated[12] and 12 not in whole.validated
 
 
+def test_accumulated_gradients_are_in_a_checkpoint(scenes, tmp_path):
+    """At the end of an iteration, in a validation, and in the regular ones, none of which is that of a step."""
+    options = {'optim_wrapper.accumulative_counts': 5}
+    whole = train('tiny_sem_fpn', scenes, tmp_path / 'whole', **options)
+    for hook, last in ((Interrupt(3), 'interrupted'), (Interrupt(6, validating=True), 'interrupted')):
+        with pytest.raises(Stopped):
+            train('tiny_sem_fpn', scenes, tmp_path / 'run', hook, **options)
+        assert read_checkpoint(tmp_path / 'run' / f'{last}.pth')['gradients']
+    resumed = train('tiny_sem_fpn', scenes, tmp_path / 'run', **options)
+    again = train('tiny_sem_fpn', scenes, tmp_path / 'again', resume=str(tmp_path / 'run/iter_8.pth'), **options)
+    assert differences(state(resumed), state(whole)) == differences(state(again), state(whole)) == []
+    assert 'gradients' not in whole  # the last iteration has a step
+
+
 class Poison(Hook):
     """Makes the weights NaN before an iteration, or the loss alone infinite."""
 
