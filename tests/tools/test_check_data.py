@@ -161,6 +161,7 @@ def test_a_few_broken_samples_do_not_stop_a_training(coco, monkeypatch, caplog):
     started = []
     monkeypatch.setattr(WholeRunner, '__init__', lambda *args, **options: started.append(1))
     monkeypatch.setattr(WholeRunner, 'train', lambda self: None)
+    monkeypatch.setattr(WholeRunner, 'number_of_broken', 0)
     command = ('train', MASK_RCNN, '--no-pretrained', '--data-root', coco)
     stopped = call(monkeypatch, *command)
     assert '1 of the 6 images that' in stopped and '1 of 5 images cannot be read' in stopped and not started
