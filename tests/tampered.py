@@ -87,9 +87,9 @@ def tampered() -> Iterator[Tampered]:
 # --- bytes
 
 
-def flipped(content: bytes, at: int) -> bytes:
+def flipped(content: bytes, at: int, bits: int = 0xFF) -> bytes:
     """The bytes with one of them changed."""
-    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+    return content[:at] + bytes([content[at] ^ bits]) + content[at + 1 :]
 
 
 def _flips() -> Iterator[Tampered]:
@@ -120,12 +120,12 @@ def _data(archive: bytes) -> dict[str, range]:
 
 
 def _values() -> Iterator[Tampered]:
-    """One byte of a number changed, which nothing but a checksum can tell."""
+    """One bit of a number changed, which nothing but a checksum can tell."""
     content = saved(whole())
     for name, place in _data(content).items():
         if '/data/' in name:
             for at in (place[0], place[len(place) // 2], place[-1]):
-                yield Tampered('value', f'byte {at - place[0]} of {name}', flipped(content, at))
+                yield Tampered('value', f'byte {at - place[0]} of {name}', flipped(content, at, bits=1))
 
 
 def _cuts() -> Iterator[Tampered]:
