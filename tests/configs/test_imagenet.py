@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from PIL import Image, ImageOps
 
-from mmiformer.datasets.imagenet import preprocess
-from mmiformer.datasets.shapes import make_scene
+from mmiformer.datasets.imagenet import find_classes, preprocess
+from mmiformer.datasets.shapes import make_dataset, make_scene
 from mmiformer.engine.recipe import pretrained_files
 from mmiformer.published import PUBLISHED
 
@@ -247,10 +248,10 @@ def test_ablations_have_this_recipe(name):
     assert ours.model.label_smoothing == recipe.model.label_smoothing and ours.model.num_classes == 1000
 
 
-def test_blocks_of_the_page(tmp_path, scope):
+def test_blocks_of_the_page(tmp_path, scope, monkeypatch):
     """Configs that it tells its reader to write are read and built, on the recipe."""
     blocks = [block.code for block in split((ROOT / 'docs/imagenet.md').read_text())[1] if block.language == 'python']
-    own, distilled, backbone = blocks
+    own, distilled, backbone, jpegs = blocks
     own = own.replace("'configs/", f"'{CONFIGS}/")
     (tmp_path / 'own.py').write_text(own)
     (tmp_path / 'distilled.py').write_text(f"_base_ = '{CONFIGS}/imagenet/iformer_t_300e.py'\n{distilled}")
@@ -263,3 +264,8 @@ def test_blocks_of_the_page(tmp_path, scope):
     found = {}
     exec(backbone, found)
     MODELS.build(dict(type='mmiformer.IFormer', arch='t', init_cfg=found['init_cfg']))
+    monkeypatch.chdir(tmp_path)
+    make_dataset('data/scenes', images=5, size=64)
+    exec(jpegs, {})
+    paths = [path for paths in find_classes('data/jpegs/train').values() for path in paths]
+    assert [cv2.imread(path).shape for path in paths] == [(375, 500, 3)] * 4
