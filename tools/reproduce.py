@@ -29,7 +29,7 @@ from mmiformer.errors import UserError
 from mmiformer.evaluation.tables import write_json
 from mmiformer.files import whole_file
 from mmiformer.reproduce.measuring import OURS, RUNNABLE, SIZES, THEIRS, attentions, backbones, measure
-from mmiformer.reproduce.report import SHOWN, columns, lines_of, write_report, write_table_17
+from mmiformer.reproduce.report import SHOWN, columns, folder_of, lines_of, write_report, write_table_17
 from mmiformer.reproduce.results import Result, read_results
 from mmiformer.reproduce.rows import IMAGENET, NUMBERS, TASKS, Row, choose, rows_of
 from mmiformer.reproduce.runs import Place, Run, job_script, plan_runs
@@ -155,7 +155,7 @@ def main() -> None:
         return
     place = Place(args.out, TOOLS, None if args.launcher == 'none' else args.gpus)
     title = 'Figure 2' if args.table == 'figure2' else f'Table {args.table}'
-    folder, failures = args.out / title.lower().replace(' ', ''), []
+    folder, failures = folder_of(args.out, title), []
     rows = [] if args.table == 17 else choose(rows_of(args.table), args.rows)
     if rows:
         args.tasks = [task for task in rows[0].tasks if rows[0].tasks is IMAGENET or task in args.tasks]

@@ -21,7 +21,7 @@ from ..paper import TABLE_17
 from ..report import markdown, picture, save_figure, side_by_side, table, write_page
 from .measuring import ATTENTIONS
 from .results import Cell, Result, cell, differs
-from .rows import TASKS, Row
+from .rows import ABLATION_NUMBERS, TASKS, Row, rows_of
 
 FIGURES = tuple(name for task in TASKS.values() for name in task.figures)
 COLUMNS = ('backbone', 'source', 'params (M)', 'ms', *(name.replace('_', ' ') for name in FIGURES))
@@ -129,7 +129,33 @@ def fastest(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return min((one for one in entries if 'bf16' not in one['form']), key=lambda one: one['ms'][1])
 
 
+def latencies(out: Path) -> str:
+    """Latencies of the ablations, the paper's and as they were measured last, in Markdown.
+
+    Args:
+        out: Folder of the reports.
+
+    Raises:
+        MissingFile: None was measured.
+    """
+    body = []
+    for name, number in ABLATION_NUMBERS.items():
+        for file in sorted(folder_of(out, name).glob('measured-*.json'))[-1:]:
+            entries = json.loads(file.read_text())['entries']
+            for row in rows_of(number):
+                if forms := [one for one in entries if one['key'] == row.key]:
+                    body.append((name, row.title, _cost(row.printed.latency), f'{fastest(forms)["ms"][1]:.1f}'))
+    if not body:
+        raise MissingFile(f'{out} has no measurement of an ablation: run tools/reproduce.py 7 --measure, for example')
+    return markdown(('', '', 'iPhone 13 (ms)', 'here (ms)'), body)
+
+
 # ---- the files
+
+
+def folder_of(out: Path, title: str) -> Path:
+    """The folder of a table's report, among all of them."""
+    return out / title.lower().replace(' ', '')
 
 
 def write_report(

@@ -107,11 +107,11 @@ _IMAGENET_TABLES = {
     8: (TABLE_8, '300e'),
     12: (TABLE_12, 'distill_450e'),
 }
-# Those of ablations by what they are called on the command line.
-_ABLATIONS = {
+# What tables of ablations are called on the command line.
+ABLATION_NUMBERS = {
     name: int(name.split()[1]) if name.startswith('Table') else name.replace(' ', '').lower() for name in ABLATIONS
 }
-NUMBERS: tuple[int | str, ...] = (*_IMAGENET_TABLES, *_TABLES, *_ABLATIONS.values())
+NUMBERS: tuple[int | str, ...] = (*_IMAGENET_TABLES, *_TABLES, *ABLATION_NUMBERS.values())
 
 
 def rows_of(table: int | str) -> list[Row]:
@@ -121,7 +121,7 @@ def rows_of(table: int | str) -> list[Row]:
     if table in _IMAGENET_TABLES:
         rows, suffix = _IMAGENET_TABLES[table]
         return [_classifier(title, printed, suffix) for title, printed in rows.items()]
-    name = next(name for name, number in _ABLATIONS.items() if number == table)
+    name = next(name for name, number in ABLATION_NUMBERS.items() if number == table)
     pairs = zip(ABLATIONS[name].rows.items(), ABLATIONS[name].configs, strict=True)
     return [
         Row(key, title, printed, {'imagenet': config_dir() / f'ablation/{key}.py'}, tasks=IMAGENET)

@@ -60,6 +60,9 @@ def test_an_ablation_is_measured(tmp_path, monkeypatch, capsys):
     ((_, parameters, seconds),) = [line for line in lines if line[:1] == ['backbone'] and line[1] != 'source']
     assert parameters == '9.54' and float(seconds) > 0
     assert 'one image of 224 x 224' in (tmp_path / 'table1/report.md').read_text()
+    assert call(monkeypatch, 'ablation', '--measured', tmp_path) is None
+    assert capsys.readouterr().out.splitlines()[2:] == [f'| Table 1 | SHA Baseline | 1.12 | {seconds} |']
+    assert 'no measurement' in call(monkeypatch, 'ablation', '--measured', tmp_path / 'table1')
     assert 'none of these rows' in call(monkeypatch, 'reproduce', '1', *measure, '--forms', 'onnx')
     assert 'none of these rows' in call(monkeypatch, 'reproduce', '8', '--rows', 'convnext_base', *measure)
 
