@@ -6,7 +6,6 @@ It runs tools/test.py --runtime on the held-out scenes, and takes the ranges of 
 figures go to DEMO/exports; after an interruption the same command goes on.
 """
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -17,7 +16,7 @@ from mmiformer.engine.cli import command
 from mmiformer.engine.jobs import Step, Steps
 from mmiformer.errors import UserError
 from mmiformer.export import RUNNABLE, find_runtime
-from mmiformer.files import whole_file
+from mmiformer.files import read_json, whole_file
 
 FIGURES = ('box AP', 'mask AP', 'mIoU')
 
@@ -53,7 +52,7 @@ def main() -> None:
     args = parse_args()
     if not (args.demo / 'demo.json').is_file():
         raise UserError(f'{args.demo} is not the folder of a demo: make one by make demo')
-    demo = Demo(args.demo, Path(__file__).parent, json.loads((args.demo / 'demo.json').read_text()))
+    demo = Demo(args.demo, Path(__file__).parent, read_json(args.demo / 'demo.json'))
     variants = [(None, 'fp32')]
     for name in args.runtimes:
         runtime = find_runtime(name)
@@ -66,7 +65,7 @@ def main() -> None:
         steps.run(*todo)
         figures = {}
         for step in todo:
-            figures |= json.loads(step.result.read_text())['figures']
+            figures |= read_json(step.result)['figures']
         rows.append((runtime or 'torch', precision, *(f'{figures[name]:.1f}' for name in FIGURES)))
     lines = ['| ' + ' | '.join(row) + ' |' for row in (('runtime', 'precision', *FIGURES), *rows)]
     lines.insert(1, '|---' * (2 + len(FIGURES)) + '|')

@@ -6,8 +6,10 @@ python tools/train.py configs/sem_fpn/iformer_m_40k.py --data-root /data/ADEChal
 
 import logging
 from argparse import Namespace
+from contextlib import nullcontext
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from mmiformer import checkpoint
 from mmiformer.checks import check_config
@@ -18,6 +20,7 @@ from mmiformer.engine.notes import keep_notes
 from mmiformer.engine.runner import WholeRunner
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, set_work_dir, settle_run
 from mmiformer.evaluation.metrics import check_followed
+from mmiformer.files import alone_in
 
 logger = logging.getLogger('mmiformer.train')
 
@@ -87,8 +90,9 @@ def main() -> None:
     args = parse_args()
     keep_notes()
     cfg, resumed = prepare(args)
-    runner = WholeRunner(cfg, resumed, compile=args.compile)
-    runner.train()
+    with alone_in(cfg.work_dir) if is_main_process() else nullcontext():  # one process for all of them
+        runner = WholeRunner(cfg, resumed, compile=args.compile)
+        runner.train()
     exit_if_broken(runner.number_of_broken, args.launcher)
 
 

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from ..errors import UserError
+from ..files import alone_in
 from .ade20k import check_ade20k
 from .archives import download, missing_bytes, unpack
 from .coco import check_coco
@@ -53,8 +53,7 @@ def prepare(
         if archive.strip and (root / archive.strip).is_dir() and not (root / source.splits[0].images).exists():
             raise UserError(f'{root.absolute()} is one folder too high: name {root / archive.strip} instead.')
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / '.prepare_data.lock', timeout=0):
+        with alone_in(root):
             _check_space(source, root, archives, remove_archives)
             for archive in archives:
                 file = root / archive.name
@@ -64,8 +63,6 @@ def prepare(
                     unpack(file, root, archive.strip)
                     if remove_archives and _is_unpacked(archive, root):
                         file.unlink()
-    except Timeout as error:
-        raise UserError(f'Another process is preparing {root.absolute()}. Wait for it.') from error
     except UserError:
         raise
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import IO
 from rich.progress import track
 
 from ..errors import MissingFile, UserError, few
+from ..files import alone_in
 from .archives import CONSOLE
 from .imagenet import find_classes
 from .sources import Source
@@ -51,7 +52,8 @@ def prepare_imagenet(
                 if path == archive or split is val and path == devkit:
                     _check_archive(source, path, known.size)
             try:
-                unpack(archive, folder, devkit)
+                with alone_in(root):
+                    unpack(archive, folder, devkit)
             except tarfile.TarError as error:
                 raise UserError(f'{archive.absolute()} is damaged: {error}. Fetch it again.') from error
         counts[split.name] = _check_folder(source, folder, split.count)

@@ -15,7 +15,7 @@ import torch
 from ..engine.jobs import Step, Steps
 from ..errors import UserError
 from ..evaluation.curves import read_curves
-from ..files import whole_file
+from ..files import alone_in, read_json, whole_file
 from ..hub import config_dir
 from .report import SHOWN, Result, draw_picture, write_report
 from .scenes import held_out
@@ -121,9 +121,7 @@ class Demo:
     def results(self) -> list[Result]:
         """What the tasks came to."""
         return [
-            Result(
-                task.title, json.loads(self._figures(task).read_text())['figures'], read_curves(self._out / task.name)
-            )
+            Result(task.title, read_json(self._figures(task))['figures'], read_curves(self._out / task.name))
             for task in TASKS
         ]
 
@@ -149,15 +147,15 @@ def claim(out: Path, settings: Mapping[str, int], fresh: bool) -> None:
         fresh: Remove what an earlier demo left in the folder.
 
     Raises:
-        UserError: The folder holds something else, or another demo.
+        UserError: The folder holds something else, or another demo, or the one to be removed is running.
     """
     record = out / 'demo.json'
     if out.exists() and not record.is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f'{out} exists and is not the folder of a demo: choose another --out')
     if fresh and out.exists():  # moved aside first: if this is stopped on the way, no half of a demo stays
-        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as aside:
+        with alone_in(out), tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as aside:
             out.rename(Path(aside) / out.name)
-    if record.is_file() and (found := json.loads(record.read_text())) != settings:
+    if record.is_file() and (found := read_json(record)) != settings:
         raise UserError(
             f'{out} holds a demo with {found}, not with {settings}: use the same settings, choose another --out, or '
             'start over with --fresh (make demo FRESH=1)'

@@ -142,6 +142,10 @@ def _explain(error: Exception) -> str | None:
         return said
     if isinstance(error, (UserError, OSError)):
         return str(error)
+    if isinstance(error, RuntimeError) and 'home directory' in str(error):  # of Path.expanduser
+        return "a path begins with ~ and a name that is no user's"
+    if isinstance(error, RuntimeError) and 'Symlink loop' in str(error):  # of Path.resolve
+        return str(error)
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
         said = str(error) or 'the memory is full'
         return f'{said}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
@@ -163,6 +167,14 @@ def exit_if_broken(number: int, launcher: str) -> None:
         sys.exit(DONE_BUT_BROKEN)
 
 
+def _end_output() -> None:
+    """Let go of what could not be printed, to a full disk or a closed pipe: Python would fail on it at its end."""
+    try:
+        print(end='', flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Decorate the `main` of a tool, so that it ends as all of them do.
 
@@ -180,6 +192,7 @@ def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], C
         def run() -> None:
             try:
                 main()
+                print(end='', flush=True)
             except KeyboardInterrupt as stop:
                 if get_rank() == 0:
                     print(f'\nstopped: {advice() if callable(advice) else advice}', file=sys.stderr)
@@ -194,6 +207,7 @@ def command(advice: str | Callable[[], str]) -> Callable[[Callable[[], None]], C
                 sys.exit(message)
             finally:
                 print_notes()  # those of a run that never began
+                _end_output()
 
         return run
 

@@ -27,7 +27,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
 from ..errors import DONE_BUT_BROKEN, UserError
-from ..files import whole_file
+from ..files import alone_in, read_json, whole_file
 
 TAIL = 15  # lines of a failed step's log that are shown
 PATIENCE = 30  # seconds that a step gets to end after SIGTERM
@@ -66,9 +66,9 @@ class Steps:
     """
 
     def __init__(self, folder: Path):
-        self._logs = folder / 'logs'
+        self._folder, self._logs = folder, folder / 'logs'
         self._file = folder / 'steps.json'
-        state = json.loads(self._file.read_text()) if self._file.is_file() else dict(finished=[], seconds={})
+        state = read_json(self._file, 'finished', 'seconds') if self._file.is_file() else dict(finished=[], seconds={})
         self._finished = set(state['finished'])
         self.seconds: dict[str, float] = state['seconds']
 
@@ -85,11 +85,17 @@ class Steps:
 
         Raises:
             StepFailed: A step ended with an error. The others have been ended.
+            UserError: Another process runs steps of the folder.
             KeyboardInterrupt: One of the signals came. All steps have been ended.
         """
         steps = [step for step in steps if not (step.name in self._finished and step.result.exists())]
         if not steps:
             return False
+        with alone_in(self._folder):
+            self._run(steps)
+        return True
+
+    def _run(self, steps: Sequence[Step]) -> None:
         self._finished -= {step.name for step in steps}  # whose results are gone
         self._save()
         threads = max(1, torch.get_num_threads() // len(steps))
@@ -110,7 +116,6 @@ class Steps:
                         self._finished.add(process.name)
                 self._add(TOTAL, time.monotonic() - began)
                 self._save()
-        return True
 
     def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.pop(name, 0.0) + seconds

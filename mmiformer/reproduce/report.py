@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,7 +15,7 @@ from matplotlib.ticker import LogLocator
 from ..benchmark.report import pareto_front
 from ..errors import MissingFile, UserError
 from ..evaluation.curves import draw_runs, read_curves
-from ..files import whole_file
+from ..files import read_json, whole_file
 from ..paper import TABLE_17
 from ..report import markdown, picture, save_figure, side_by_side, table, write_page
 from .measuring import ATTENTIONS
@@ -141,7 +140,7 @@ def latencies(out: Path) -> str:
     body = []
     for name, number in ABLATION_NUMBERS.items():
         for file in sorted(folder_of(out, name).glob('measured-*.json'))[-1:]:
-            entries = json.loads(file.read_text())['entries']
+            entries = read_json(file)['entries']
             for row in rows_of(number):
                 if forms := [one for one in entries if one['key'] == row.key]:
                     body.append((name, row.title, _cost(row.printed.latency), f'{fastest(forms)["ms"][1]:.1f}'))
@@ -171,7 +170,7 @@ def write_report(
         measurements: Files of measurements, the newest first. The first is shown, the others are named.
         runs: The folder of the runs, finished or not.
     """
-    measured = json.loads(measurements[0].read_text()) if measurements else dict(entries=[])
+    measured = read_json(measurements[0]) if measurements else dict(entries=[])
     lines = [line for row in rows for line in lines_of(row, results, measured['entries'])]
     keys = {row.key for row in rows}
     shown = [one for one in results if one.row in keys]
@@ -224,7 +223,7 @@ def _pages(folder: Path) -> list[Part]:
     parts = []
     for path in sorted(folder.glob('web-*.json')):
         try:
-            parts += _measurement(json.loads(path.read_text()), [path])
+            parts += _measurement(read_json(path), [path])
         except (ValueError, TypeError, LookupError) as error:
             raise UserError(f'{path} is not what the page of tools/export.py --to web copies: {error!r}') from error
     return parts
@@ -278,7 +277,7 @@ def _run_list(rows: Sequence[Row], results: Sequence[Result], shown: Sequence[Re
 
 def write_table_17(folder: Path, measurements: Sequence[Path]) -> None:
     """Write report.md and report.html of Table 17."""
-    measured = json.loads(measurements[0].read_text()) if measurements else dict(entries=[])
+    measured = read_json(measurements[0]) if measurements else dict(entries=[])
     sizes = dict.fromkeys([*(size for _, size in TABLE_17), *(one['size'] for one in measured['entries'])])
     body = []
     for name in ATTENTIONS:

@@ -17,6 +17,7 @@ from ..checks.dataset import data_configs
 from ..download import name_of
 from ..engine.config import LOADERS, read_config
 from ..engine.jobs import Step, Steps
+from ..files import read_json
 from .results import Result, commit, hash_config, read_results
 from .rows import Row
 
@@ -128,7 +129,7 @@ class Run:
         return Step(f'evaluate {self.title}', self._place.command('test', self.config, weights, *options), self.figures)
 
     def _record(self, steps: Steps) -> None:
-        found = json.loads(self.figures.read_text())
+        found = read_json(self.figures)
         names = self.row.tasks[self.task].figures
         trained = self.seed is not None
         began = (self.folder / 'commit.txt').read_text()

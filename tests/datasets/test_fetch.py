@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from mmiformer.datasets.archives import unpack
 from mmiformer.datasets.fetch import prepare
 from mmiformer.datasets.sources import ADE20K, COCO, SOURCES
 from mmiformer.errors import MissingFile, UserError
 from tests.http_server import Server, running
+from tests.other_process import at_work
 
 from ..tools.in_process import call
 
@@ -79,7 +79,7 @@ def coco():
 
 def contents(root):
     """{file: content} of the data set, archives and the lock aside."""
-    paths = [path for path in root.rglob('*') if path.is_file() and '.zip' not in path.name and path.suffix != '.lock']
+    paths = [path for path in root.rglob('*') if path.is_file() and '.zip' not in path.name and path.name != '.lock']
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -208,7 +208,7 @@ def test_without_curl(coco, tmp_path, monkeypatch):
 
 
 def test_two_at_once(coco, tmp_path):
-    with FileLock(tmp_path / '.prepare_data.lock'), pytest.raises(UserError, match='Another process is preparing'):
+    with at_work(tmp_path), pytest.raises(UserError, match='another process is at work'):
         prepare(coco.source, tmp_path)
 
 

@@ -86,7 +86,7 @@ def test_every_image_comes_to_its_class(source, root):
         files = list((root / split).rglob('*.JPEG'))
         assert len(files) == expected['training' if split == 'train' else 'validation']
         assert all(path.read_text() == f'{split} {path.parent.name}' for path in files)
-    assert {path.name for path in root.iterdir()} == {'train', 'val', *(one.name for one in source.archives)}
+    assert {path.name for path in root.iterdir()} == {'train', 'val', '.lock', *(one.name for one in source.archives)}
     # Whole already, with archives or without them.
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*.JPEG')}
     assert prepare_imagenet(source, root, remove_archives=True) == prepare_imagenet(source, root) == expected
