@@ -18,7 +18,7 @@ from mmiformer.benchmark.run import Workload, measure
 from mmiformer.benchmark.timing import add_sizes, add_timing, positive, settle
 from mmiformer.engine.cli import command
 from mmiformer.errors import UserError
-from mmiformer.files import whole_file
+from mmiformer.files import expect_file, whole_file
 from mmiformer.models import ARCHS
 
 DEFAULT = dict(infer=['m:reference', 'm', 'm:deploy'], train=['m:reference', 'm'])
@@ -78,7 +78,7 @@ def main() -> None:
     settle(args)
     contestants, baseline = choose(args)
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)  # before minutes of measuring, in case it cannot be made
+        expect_file(args.out / 'table.md')
     kind = dict(train=args.what == 'train', device=args.device, dtype=getattr(torch, args.dtype))
     shapes = dict.fromkeys((*size, batch) for size in args.sizes for batch in args.batch)
     workloads = [Workload(*shape, **kind) for shape in shapes]

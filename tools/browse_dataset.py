@@ -40,6 +40,8 @@ def prepare(args: Namespace) -> tuple[Config, Path]:
     """The config as the options change it, and the folder for the pictures."""
     if args.number < 1:
         raise UserError(f'--number {args.number} must be positive')
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f'--seed {args.seed} is not from 0 to 2**32 - 1')
     cfg = open_config(args.config, args.data_root, args.cfg_options)
     out = check_folder(
         args.out or Path('work_dirs', Path(args.config).stem, f'browse_{args.split}'), overwrite=args.overwrite

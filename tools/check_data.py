@@ -19,6 +19,7 @@ from mmiformer.engine.cli import add_cfg_options, add_data_root, command
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.errors import DONE_BUT_BROKEN, UserError
 from mmiformer.evaluation.tables import write_json
+from mmiformer.files import expect_file
 
 
 def parse_args() -> Namespace:
@@ -43,6 +44,7 @@ def main() -> None:
         raise UserError(f'--out {out} is a file; give a folder')
     cfg = open_config(args.config, args.data_root, args.cfg_options)
     import_toolbox(cfg)
+    expect_file(out / 'check_data.json')
 
     reader = Everything(args.workers)
     findings = list(check_data(cfg, reader=reader))

@@ -22,6 +22,11 @@ def check_part(name: str):
         remedy = REMEDIES.get(name, 'Install the stack: in a checkout `make setup`, or `pip install ".[onedl]"`.')
         sys.exit(f'check: {name} does not import: {type(error).__name__}: {error}\n{remedy}')
     if name in PARTS:
+        if not hasattr(module, '__version__'):  # Python takes any folder of that name for a package
+            sys.exit(
+                f'check: {name} is not the package but {", ".join(module.__path__)}, which comes before it on the '
+                'search path: run this from elsewhere, or rename that folder.'
+            )
         print(f'{name:10} {module.__version__}')
     return module
 
@@ -62,8 +67,13 @@ def main() -> None:
             f'check: torch {modules["torch"].__version__} sees no GPU. `nvidia-smi` must list one and torch must be a '
             'CUDA build; `make setup DEVICE=cpu` sets up for the CPU.'
         )
-    print(check_operators(device))
-    print(check_backbone(device))
+    for check in (check_operators, check_backbone):
+        try:
+            said = check(device)
+        except Exception as error:  # whatever a stack of parts that do not fit each other does
+            what = check.__name__.replace('check_', 'the ')
+            sys.exit(f'check: {what} failed on {device}: {type(error).__name__}: {error}\n{REMEDIES["mmcv.ops"]}')
+        print(said)
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from mmiformer.engine.cli import add_trust, command
 from mmiformer.errors import UserError
 from mmiformer.export import RUNTIMES, Runtime, find_runtime, network_of, write
 from mmiformer.export.parity import EQUAL, differences, graph_of, samples
-from mmiformer.files import whole_file
+from mmiformer.files import expect_file, whole_file
 from mmiformer.models import ARCHS, IFormer
 from mmiformer.models.loading import load_pretrained
 from mmiformer.report import markdown
@@ -94,6 +94,11 @@ def converted(runtime: Runtime, precision: str, args: Namespace, backbone: IForm
 @torch.no_grad()
 def main() -> None:
     args = parse_args()
+    if args.out:
+        args.out = args.out.expanduser() / 'table.md'
+        expect_file(args.out)
+    if args.photos:
+        samples(args.photos, *args.sizes[0], 1)  # before minutes of converting, in case there are none
     runtimes = [find_runtime(name) for name in args.to]
     for runtime in runtimes:
         runtime.require('backbone', None)
@@ -120,7 +125,7 @@ def main() -> None:
     )
     print(f'\n{text}', end='')
     if args.out:
-        with whole_file(args.out.expanduser() / 'table.md') as part:
+        with whole_file(args.out) as part:
             part.write_text(text)
 
 

@@ -19,6 +19,7 @@ from mmiformer.engine.config import import_toolbox
 from mmiformer.engine.runner import load_whole
 from mmiformer.errors import MissingFile, UserError
 from mmiformer.evaluation.heads import draw_similarity, head_similarity
+from mmiformer.files import expect_file
 from mmiformer.inference.sources import find_sources
 from mmiformer.models.loading import state_dict_of
 from mmiformer.report import save_figure
@@ -36,7 +37,10 @@ def parse_args() -> Namespace:
         '--out', type=Path, default=Path('head_similarity.png'), help='the picture (default: %(default)s)'
     )
     add_trust(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.size < 32:
+        parser.error('--size takes a number from 32 up')
+    return args
 
 
 def read_network(args: Namespace) -> nn.Module:
@@ -70,6 +74,7 @@ def main() -> None:
     args = parse_args()
     sources = [source for source in find_sources(args.images) if not source.is_video]
     network = read_network(args)
+    expect_file(args.out)
     images = [head_similarity(network, read_image(source.path, args.size)) for source in sources]
     layers = [torch.cat(layer) for layer in zip(*images, strict=True)]
     if not layers:

@@ -23,6 +23,10 @@ check_number() { # check_number NAME VALUE MEANING
     [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1, $3, must be a positive integer, not '$2'"
 }
 
+check_port() {
+    [[ ${PORT:-1} =~ ^[1-9][0-9]{0,4}$ ]] && ((${PORT:-1} < 65536)) || fail "PORT must be from 1 to 65535, not '$PORT'"
+}
+
 check_python() {
     "$PYTHON" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null ||
         fail "PYTHON='$PYTHON' is not a Python with torch; activate the environment, or set PYTHON=.venv/bin/python"
@@ -38,6 +42,7 @@ with_torchrun() {
     shift 2
     check_number GPUS "$gpus" 'the number of GPUs of this machine'
     check_number NNODES "$nodes" 'the number of machines'
+    check_port
     if ((nodes > 1)); then
         [[ ${NODE_RANK:-} =~ ^[0-9]+$ ]] && ((NODE_RANK < nodes)) ||
             fail "with NNODES=$nodes each machine needs a NODE_RANK from 0 to $((nodes - 1)), not '${NODE_RANK:-}'"
@@ -66,6 +71,8 @@ with_slurm() {
     check_number GPUS "$gpus" 'the number of GPUs over all machines'
     local each=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     check_number GPUS_PER_NODE "$each" 'the number of GPUs of each machine'
+    check_number CPUS_PER_TASK "${CPUS_PER_TASK:-5}" 'the number of cores of each GPU'
+    check_port
     ((gpus % each == 0)) || fail "GPUS=$gpus is not a multiple of GPUS_PER_NODE=$each"
     command -v srun >/dev/null || fail 'srun not found: run this on a machine with Slurm'
     # A job that Slurm kills, at its time limit or because a machine failed, cannot say it any more.

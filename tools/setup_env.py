@@ -48,10 +48,13 @@ def main(argv: list[str] | None = None) -> None:
     if NAME not in ('onedl', 'openmmlab'):
         fail(f'STACK is {NAME!r}; it can be onedl or openmmlab.')
     stamp = VENV / 'setup.json'
-    previous = json.loads(stamp.read_text()) if stamp.exists() else {}
+    previous = read(stamp)
     device = os.environ.get('DEVICE') or previous.get('device') or ('cuda' if driver_answers() else 'cpu')
     if device not in FREE_GB:
         fail(f'DEVICE is {device!r}; it can be cpu or cuda.')
+    jobs = os.environ.get('MAX_JOBS') or '1'
+    if not jobs.isdecimal() or int(jobs) < 1:
+        fail(f'MAX_JOBS is {jobs!r}; it can be a number from 1 up.')
     version = '{}.{}'.format(*sys.version_info)
     if ORIGINAL and version not in ('3.10', '3.11'):
         fail(f'the original packages need Python 3.10 or 3.11, not {version}: `{MAKE} PYTHON=/usr/bin/python3.11`.')
@@ -80,6 +83,14 @@ def say(message: str) -> None:
 
 def fail(message: str) -> None:
     sys.exit(f'setup: {message}')
+
+
+def read(stamp: Path) -> dict:
+    """What an earlier set-up noted; nothing where it was cut off."""
+    try:
+        return json.loads(stamp.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def driver_answers() -> bool:
@@ -282,3 +293,5 @@ if __name__ == '__main__':
         main()
     except KeyboardInterrupt:
         fail(f'stopped. `{MAKE}` goes on from here.')
+    except OSError as error:  # such as a full disk
+        fail(f'{error}. {AGAIN}')

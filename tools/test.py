@@ -27,6 +27,7 @@ from mmiformer.evaluation.metrics import COCO_METRICS, TEST, dump_labels, dump_r
 from mmiformer.evaluation.tables import format_classes, format_table, nothing_detected, summarize, write_json
 from mmiformer.export import RUNNABLE, find_runtime
 from mmiformer.export.replace import replace
+from mmiformer.files import expect_file
 
 
 def parse_args() -> Namespace:
@@ -79,7 +80,7 @@ def prepare(args: Namespace) -> tuple[Config, dict]:
         args.out = args.out.expanduser()
         if args.out.suffix != '.json':
             raise UserError(f'--out {args.out}: the figures are written as JSON, so give a name that ends in .json')
-        args.out.parent.mkdir(parents=True, exist_ok=True)
+        expect_file(args.out)
     tested = read_checkpoint(args.checkpoint, args.trust_checkpoint, bare=cfg.default_scope == 'mmpretrain')
     cfg.load_from, cfg.resume = str(args.checkpoint), False
     import_toolbox(cfg)

@@ -73,7 +73,7 @@ def _curl(url: str, part: Path, archive: Archive) -> None:
                         time.sleep(0.1)
                 finally:
                     curl.terminate()
-                message = curl.stderr.read().strip()
+                message = curl.stderr.read().strip() or f'curl ended with status {curl.returncode}'
             if curl.returncode == 0:
                 return
             if 'Cannot resume' in message:  # this server sends whole files alone

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..engine.broken import BrokenSample
 from ..errors import MissingFile, UserError, few
 
 SIZE, RESIZED = 224, 256  # published: the shorter side to 224 / 0.875, then the center
@@ -85,4 +86,4 @@ class ImageFolder(Dataset):
             with Image.open(path) as image:
                 return preprocess(image), label
         except OSError as error:
-            raise UserError(f'{path} cannot be read as an image: {error}') from error
+            raise BrokenSample(f'{path} cannot be read as an image: {error}') from error

@@ -46,6 +46,9 @@ def log_traceback() -> str | None:
     for handler in _NOTES.handlers:
         if isinstance(handler, logging.FileHandler):
             record = _NOTES.makeRecord('mmiformer', logging.ERROR, __file__, 0, 'stopped by', (), sys.exc_info())
-            handler.handle(record)
+            try:
+                handler.handle(record)
+            except OSError:  # the disk is full, which may be what has stopped it
+                return None
             return handler.baseFilename
     return None

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import functools
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +94,11 @@ _IN_EVALUATION = (
 )
 
 
+def _raise(record: logging.LogRecord) -> None:
+    """Stop where the log cannot be written; Python would print a traceback for each of its lines, and go on."""
+    raise  # the error of the handler that calls this
+
+
 def _naming(method: Callable, *keys: str) -> Callable:
     """A method of Runner whose errors name the part of the config that it builds."""
 
@@ -150,7 +154,9 @@ class WholeRunner(Runner):
         with building(self.cfg, 'optim_wrapper'):
             built = super().build_optim_wrapper(optim_wrapper)
             if clipping := getattr(built, 'clip_grad_kwargs', None):  # else the first iteration would find it out
-                inspect.signature(built.clip_func).bind([], **clipping)
+                weight = nn.Parameter(torch.zeros(1))
+                weight.grad = torch.zeros(1)
+                built.clip_func([weight], **clipping)
         return built
 
     def build_train_loop(self, loop):
@@ -240,6 +246,9 @@ class WholeRunner(Runner):
 
     def build_logger(self, *args, **kwargs):
         logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise
         log_notes(logger)
         return logger
 

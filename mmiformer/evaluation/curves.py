@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import MissingFile
+from ..errors import MissingFile, UserError
 from .tables import summarize
 
 Points = dict[int, float]  # by iteration
@@ -39,24 +39,31 @@ def read_curves(work_dir: Path) -> Curves:
 
     Raises:
         MissingFile: It holds no scalars.
+        UserError: What it holds are no scalars.
     """
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))  # the folders are named by time
     if not files:
         raise MissingFile(f'{work_dir} holds no run: no */vis_data/scalars.json')
     loss, figures, ends = {}, {}, {}
-    for line in (line for file in files for line in file.read_text().splitlines()):
-        try:
-            scalars = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
-            continue
-        step = scalars['step']
-        if 'loss' in scalars:
-            loss[step] = scalars['loss']
-            ends[scalars.get('epoch')] = step
-        for name, value in summarize(scalars).items():
-            if name in _COLORS and value is not None:
-                # epoch-based training counts its evaluations in epochs
-                figures.setdefault(name, {})[ends.get(step, step)] = value
+    for file in files:
+        for line in file.read_text(errors='replace').splitlines():
+            try:
+                scalars = json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+            try:
+                step = int(scalars['step'])
+                if 'loss' in scalars:
+                    loss[step] = float(scalars['loss'])
+                    ends[scalars.get('epoch')] = step
+                for name, value in summarize(scalars).items():
+                    if name in _COLORS and value is not None:
+                        # epoch-based training counts its evaluations in epochs
+                        figures.setdefault(name, {})[ends.get(step, step)] = value
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(f'{file} is no log of a training: it has the line {line:.80}') from error
+    if not loss and not figures:
+        raise MissingFile(f'{work_dir} holds a run that has logged no loss and no result yet')
     return Curves(dict(sorted(loss.items())), {name: dict(sorted(points.items())) for name, points in figures.items()})
 
 

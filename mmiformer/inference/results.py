@@ -69,8 +69,8 @@ def write_label(path: Path, label: np.ndarray, palette: Sequence[Color]) -> None
     """
     image = Image.fromarray(label.astype(np.uint8))
     image.putpalette([channel for color in palette for channel in color])  # makes it mode P
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    with whole_file(path, sync=False) as part:
+        image.save(part)
 
 
 class PredictionFile:
@@ -175,8 +175,8 @@ class Results:
             there, jpeg = cv2.imencode('.jpg', picture)
             if not there:
                 raise BrokenSource(f'({width} x {height}) cannot be drawn on: a JPEG has at most 65500 pixels a side')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg)
+            with whole_file(path, sync=False) as part:
+                part.write_bytes(jpeg)
         else:
             if source not in self._videos:
                 self._videos[source] = self._open_video(path, fps, (width, height))
