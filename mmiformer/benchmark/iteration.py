@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from ..engine.broken import check_samples, ignored_numbers
 from ..engine.building import building
 from ..errors import UserError
 from ..models import IFormer
@@ -72,6 +73,7 @@ def time_iterations(cfg: Config, rounds: int, warmup: int, device: torch.device)
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     with building(cfg, 'train_dataloader'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    check_samples(loader.dataset, ignored_numbers(cfg))  # as a training does
     if not len(loader):
         raise UserError('the training data set gives no batch')
     batches = (batch for _ in itertools.count() for batch in loader)

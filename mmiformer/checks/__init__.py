@@ -21,6 +21,7 @@ from .dataset import data_configs
 from .evaluator import check_evaluator
 from .facts import compare_facts
 from .findings import Finding, raise_errors, table
+from .numbers import check_numbers
 from .reading import Sample
 from .recipe import check_recipe
 
@@ -78,9 +79,12 @@ def _tolerate(finding: Finding, hooks: Mapping[str, Any]) -> Finding:
 
 
 def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
-    yield from compare_facts(cfg, loaders, checkpoint)
+    if wrong := list(check_numbers(cfg, loaders, training)):
+        yield from wrong  # the others compute with them
+        return
+    yield from _as_far_as_known(compare_facts(cfg, loaders, checkpoint))
     if training:
-        yield from check_recipe(cfg, checkpoint)
+        yield from _as_far_as_known(check_recipe(cfg, checkpoint))
         if cfg.get('load_from') and not cfg.get('resume'):
             try:
                 loaded = CheckpointLoader.load_checkpoint(cfg.load_from, 'cpu')
@@ -90,9 +94,9 @@ def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
                 yield from check_loaded(loaded, data_configs(cfg, loaders))
     for loader in loaders:
         name = loader.replace('dataloader', 'evaluator')
-        yield from check_evaluator(
-            name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), cfg.get('model') or {}
-        )
+        model = cfg.get('model') or {}
+        found = check_evaluator(name, list(evaluators(cfg, (name,))), data_configs(cfg, (loader,)), model)
+        yield from _as_far_as_known(found)
     reader = Sample()
     yield from check_data(cfg, loaders, reader)
     yield from (count_images(where, *numbers) for where, numbers in reader.images.items())
@@ -106,3 +110,13 @@ def count_images(where: str, number: int, published: int | None) -> Finding:
         return Finding('fact', where, f'{number} images')
     what = f'{number} images, and the published data set has {published}: results will not be the published ones'
     return Finding('warning', where, what, 'tools/prepare_data.py completes and checks a data set.')
+
+
+def _as_far_as_known(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What a check finds until it meets a value of a kind that it does not know: building the part tells about that."""
+    try:
+        yield from findings
+    except UserError:
+        raise
+    except Exception as error:
+        yield Finding('note', 'config', f'not all of it could be checked: {type(error).__name__}: {error}')

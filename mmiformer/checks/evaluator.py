@@ -17,6 +17,8 @@ from .dataset import DataConfig
 from .findings import Finding
 from .parts import find_type
 
+IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
+
 
 def check_evaluator(
     where: str, metrics: Sequence[Mapping[str, Any]], data: Mapping[str, DataConfig], model: Mapping[str, Any]
@@ -35,6 +37,10 @@ def check_evaluator(
             yield Finding(
                 'error', where, "metric has 'segm', and the model no mask head", f"Set {where}.metric='bbox'."
             )
+        asked = metric.get('iou_metrics') or () if str(metric.get('type')).endswith('IoUMetric') else ()
+        if unknown := {*([asked] if isinstance(asked, str) else asked)} - {*IOU_METRICS}:
+            what = f'IoUMetric has no {few(sorted(map(str, unknown)))}'  # which it would say after the evaluation
+            yield Finding('error', where, what, f'Set {where}.iou_metrics to some of {", ".join(IOU_METRICS)}.')
         file = metric.get('ann_file')
         if not isinstance(file, str) or '://' in file or metric.get('format_only'):
             continue

@@ -15,21 +15,28 @@ from torch.utils.data import Dataset
 
 from ..damage import encloses_area, is_cut, reason
 from ..errors import UserError
+from .building import reason as _told
 from .config import nodes
 
 LIMIT = 0.01
 
 
-class BrokenSample(UserError):
-    """A sample is broken; the message names its file and the reason."""
-
+class _SampleError(UserError):
     def __init__(self, message: str):
         # torch passes an error of a loading worker on as the end of its traceback.
         super().__init__(message.rpartition(f'{type(self).__name__}: ')[2])
 
 
+class BrokenSample(_SampleError):
+    """A sample is broken; the message names its file and the reason."""
+
+
+class WrongTransform(_SampleError):
+    """A transform of the pipeline does not take its arguments, or the samples; the message names it and the reason."""
+
+
 class CheckedPipeline(Compose):
-    """A pipeline that looks at what its first transforms load.
+    """A pipeline that looks at what its first transforms load, and names the one that fails.
 
     Args:
         pipeline: The pipeline.
@@ -40,6 +47,7 @@ class CheckedPipeline(Compose):
     Raises:
         BrokenSample: A file is missing, not readable or cut off; an image is not of the size annotated, or not of its
             label map's; or the label map has colors, or numbers of no class.
+        WrongTransform: A later transform fails.
     """
 
     def __init__(self, pipeline: Compose, classes: int, ignored: frozenset[int], advice: str = ''):
@@ -50,7 +58,7 @@ class CheckedPipeline(Compose):
     def __call__(self, results: dict) -> dict | None:
         for transform in self.transforms:
             loads = type(transform).__name__.startswith('Load')
-            results = self._load(transform, results) if loads else transform(results)
+            results = (self._load if loads else self._transform)(transform, results)
             if results is None:
                 return None
         return results
@@ -71,6 +79,14 @@ class CheckedPipeline(Compose):
         if fault:
             raise BrokenSample(self._say(path, fault))
         return results
+
+    def _transform(self, transform: Any, results: dict) -> dict | None:
+        path = results.get('img_path', '?')
+        try:
+            return transform(results)
+        except Exception as error:  # they find out here, not when they are built, what they cannot do
+            name = type(transform).__name__
+            raise WrongTransform(f'the transform {name} of the pipeline fails on {path}: {_told(error)}') from error
 
     def _say(self, path: str, fault: str) -> str:
         return f'{path}: {fault}' + (f'\n{self._advice}' if self._advice else '')

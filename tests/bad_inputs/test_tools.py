@@ -13,7 +13,7 @@ import torch
 from mmiformer import checkpoint
 
 from ..tools.command import REPO
-from ..tools.in_process import call
+from .ending import end
 from .test_configs import wrong_files
 
 TOOLS = sorted(path.stem for path in (REPO / 'tools').glob('*.py'))
@@ -108,14 +108,6 @@ def wrong_options(parser: ArgumentParser) -> Iterator[list[str]]:
             yield from ([*right, option, value] for value in ('x', '', '1.5.', 'None', '[1]', '1,2'))
 
 
-def end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tool: str, words: list[str]) -> tuple[int, str]:
-    """The exit code of a command line, and what it says."""
-    capsys.readouterr()
-    stopped = call(monkeypatch, tool, *words)
-    said = capsys.readouterr().err
-    return (1, stopped) if isinstance(stopped, str) else (stopped or 0, said)
-
-
 def lines_of(parser: ArgumentParser) -> list[list[str]]:
     """The wrong command lines, each once."""
     return [*{tuple(words): words for words in wrong_options(parser)}.values()]
@@ -158,51 +150,19 @@ def test_what_is_no_config(tool, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'out').exists() and not list((tmp_path / 'here').iterdir())
 
 
-# Places that cannot be written or read: {file} is a file, {empty} an empty folder, /proc takes no folders.
+# Other places that are wrong: {file} is a file, {empty} an empty folder, {full} one of something else.
 PLACES = """
-make_shapes {file}
-make_shapes {file}/below
-make_shapes /proc/shapes
 make_shapes {full}
-make_shapes {empty} --images 0
-make_shapes {empty} --size -1
-convert_checkpoint {weights} {file}/below.pth
-convert_checkpoint {weights} /proc/w.pth
 convert_checkpoint {weights} {empty}
 convert_checkpoint {weights} {empty}/w.onnx
-convert_checkpoint {file} {empty}/w.pth
-convert_checkpoint {empty} {empty}/w.pth
-convert_checkpoint /dev/null w.pth
-convert_checkpoint none.pth w.pth
-convert_checkpoint http://localhost:9/w.pth w.pth
-convert_checkpoint torchvision://none w.pth
-convert_checkpoint open-mmlab://none w.pth
 convert_checkpoint s3 w.pth
-convert_checkpoint iFormer_x.pth w.pth
-plot_run none
-plot_run {file}
-plot_run {empty}
 plot_run {empty} {file}
-plot_run /proc
-plot_run /dev/null
-check_imagenet none.pth {empty}
-check_imagenet {file} {empty}
 check_imagenet {weights} none
 check_imagenet {weights} {file}
 check_imagenet {weights} {empty}
-prepare_data coco {file}
-prepare_data coco {file}/below
-prepare_data coco /proc/coco
-prepare_data imagenet {file}
-prepare_data imagenet {empty}
-prepare_data ade20k {file}
 prepare_data coco {empty} --base-url http://localhost:9
 prepare_data ade20k {empty} --base-url http://localhost:9
-demo --quick --out {file}
-demo --quick --out {file}/below
-demo --quick --out /proc/demo
 demo --quick --out {full}
-reproduce 5 --rows none
 reproduce 5 --out {file} --evaluate --rows none
 reproduce 13 --rows iformer_x
 reproduce 5 --rows iformer_x iformer_m
@@ -211,8 +171,6 @@ benchmark m:x
 benchmark :m
 benchmark m --baseline l
 benchmark m m:none
-benchmark m --out {file}
-benchmark m --out {file}/below
 benchmark m --device cuda:99
 complexity x
 complexity none.py
