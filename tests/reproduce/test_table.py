@@ -17,6 +17,7 @@ from mmiformer.reproduce.report import COLUMNS, columns, lines_of, write_report,
 from mmiformer.reproduce.rows import IMAGENET, NUMBERS, TASKS, choose, rows_of
 from mmiformer.reproduce.runs import Place, job_script, plan_runs
 
+from ..left_out import needs_extra
 from ..tools.command import REPO
 from ..tools.in_process import call
 from .test_results import RUN
@@ -53,6 +54,7 @@ def test_every_ablation_can_be_measured():
 
 def test_an_ablation_is_measured(tmp_path, monkeypatch, capsys):
     """At 224 x 224, beside the phone's figure; what has no config, and a runtime that takes no ablation, are told."""
+    needs_extra('imagenet')
     measure = ('--measure', '--rounds', 1, '--warmup', 1, '--out', tmp_path)
     assert call(monkeypatch, 'reproduce', '1', '--rows', 'table1_sha', *measure, '--forms', 'plain') is None
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

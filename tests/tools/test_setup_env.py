@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def script(monkeypatch, tmp_path):
     """The script, for a checkout in a temporary folder, without the caller's settings and without a network."""
+    monkeypatch.delenv('STACK', raising=False)  # as `make test STACK=openmmlab` has it
     spec = importlib.util.spec_from_file_location('setup_env', ROOT / 'tools' / 'setup_env.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
