@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,15 @@ def no_earlier_log(monkeypatch):
     """No log of an earlier test's run, whose output is closed."""
     monkeypatch.setattr(logging.getLogger('mmiformer'), 'handlers', [])
     monkeypatch.setattr(MMLogger, '_instance_dict', type(MMLogger._instance_dict)())
+
+
+@pytest.fixture(autouse=True)
+def own_environment():
+    """What a tool sets in this process's environment, such as where the drawn scenes are, ends with its test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope='session')
