@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -44,9 +45,7 @@ class OpenVino(Runtime):
         openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
 
     def load(self, path: Path, precision: str) -> Run:
-        import openvino
-
-        core = openvino.Core()
+        core = find_core()
         if precision == 'bf16' and not self.has_bf16():
             raise UserError('openvino: this processor has no bfloat16 arithmetic, so --precision bf16 cannot run on it')
         options = {
@@ -60,20 +59,28 @@ class OpenVino(Runtime):
 
     def has_bf16(self) -> bool:
         """Whether it has arithmetic in bfloat16 on this processor."""
-        import openvino
-
-        return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        return 'BF16' in find_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
     def numbers(self, path: Path, precision: str) -> Run | None:
         return None if precision == 'bf16' and not self.has_bf16() else self.load(path, precision)
 
     def operators(self, path: Path) -> Counter:
-        import openvino
-
-        kinds = Counter(operator.get_type_name() for operator in openvino.Core().read_model(path).get_ops())
+        kinds = Counter(operator.get_type_name() for operator in find_core().read_model(path).get_ops())
         for kind in ('Constant', 'Parameter', 'Result'):
             del kinds[kind]
         return kinds
+
+
+@functools.cache
+def find_core() -> object:
+    """OpenVINO, one for all of a process's life.
+
+    When the last one goes, its part for the processor is unloaded and leaves a stack for signals that is no longer there:
+    the next signal that the process handles, such as that a process it started has ended, kills it by SIGSEGV.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def quantize(model: object, calibration: Sequence[Tensor]) -> object:
