@@ -75,8 +75,8 @@ class OpenVino(Runtime):
 def find_core() -> object:
     """OpenVINO, one for all of a process's life.
 
-    When the last one goes, its part for the processor is unloaded and leaves a stack for signals that is no longer there:
-    the next signal that the process handles, such as that a process it started has ended, kills it by SIGSEGV.
+    Its part for the processor brings a stack for signals, and frees it when the last one goes, possibly while a thread
+    still has it: the next signal that is handled there, such as that of an ended process, is a SIGSEGV.
     """
     import openvino
 
