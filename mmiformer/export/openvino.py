@@ -75,7 +75,7 @@ class OpenVino(Runtime):
 def find_core() -> object:
     """OpenVINO, one for all of a process's life.
 
-    Its part for the processor brings a stack for signals, and frees it when the last one goes, possibly while a thread
+    Its part for the processor brings a stack for signals, and frees it when the last one goes, although another thread
     still has it: the next signal that is handled there, such as that of an ended process, is a SIGSEGV.
     """
     import openvino

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from mmiformer.models.classifier import load_classifier
 
 from ..helpers import SHALLOW, randomize, relative_error
 from ..left_out import needs_extra
+from ..tools.command import REPO
 from .here import HAS_EXECUTORCH, needs
 
 needs_extra('exports')
@@ -95,6 +98,27 @@ def test_large_depthwise_convolutions_are_sums_for_executorch(bias):
     x = torch.randn(2, 6, 17, 23, dtype=torch.float64)
     assert relative_error(split(x), module(x)) < 1e-14
     assert all(type(part) is nn.Conv2d for part in module)
+
+
+SIGNALS = """
+import gc, signal, subprocess, sys, threading
+from pathlib import Path
+from mmiformer.export import find_runtime
+loaded = [find_runtime('openvino').load(Path(sys.argv[1]), 'fp32')]
+thread = threading.Thread(target=lambda: (loaded.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda *_: print('handled'))
+subprocess.run(['true'], check=True)
+"""
+
+
+def test_signals_are_handled_after_openvino_let_go_of_a_file_in_another_thread(tmp_path, backbone):
+    exported(tmp_path, 'openvino', backbone, (64, 64))
+    done = subprocess.run(
+        [sys.executable, '-c', SIGNALS, tmp_path / 'network.xml'], capture_output=True, text=True, cwd=REPO
+    )
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
 
 
 @torch.no_grad()
