@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -172,23 +173,15 @@ def _detector(model: nn.Module, **form: object) -> Network:
 BOXES = ((0, 0, 1, 1), (0, 0, 0.5, 0.4), (0.2, 0.3, 0.5, 0.9), (0.4, 0.4, 0.5, 0.5), (0.9, 0.1, 1, 0.2))
 
 
-def _box_head(model: nn.Module, **form: object) -> Network:
-    return _head(model, 'bbox', ('scores', 'deltas'))
-
-
-def _mask_head(model: nn.Module, **form: object) -> Network:
-    return _head(model, 'mask', ('masks',))
-
-
-def _head(model: nn.Module, name: str, outputs: tuple[str, ...]) -> Network:
-    head, cutter = (getattr(model.roi_head, f'{name}_{part}') for part in ('head', 'roi_extractor'))
+def _head(model: nn.Module, name: str, outputs: tuple[str, ...], **form: object) -> Network:
+    head, cutter = Head(getattr(model.roi_head, f'{name}_head')), getattr(model.roi_head, f'{name}_roi_extractor')
 
     @torch.no_grad()
     def cut(x: Tensor) -> Tensor:
         corners = x.new_tensor(BOXES) * x.new_tensor(x.shape[2:]).flip(0).repeat(2)
         return cutter(model.extract_feat(x)[: cutter.num_inputs], F.pad(corners, (1, 0)))  # of the first image
 
-    return Network(Head(head), outputs, expected=Head(head), cut=cut)
+    return Network(head, outputs, expected=head, cut=cut)
 
 
 def _has_one(model: nn.Module, name: str) -> bool:
@@ -202,8 +195,8 @@ NETWORKS: dict[str, tuple[Callable[..., Network], Callable[[nn.Module], bool]]] 
     'classifier': (_classifier, lambda model: isinstance(model, IFormerClassifier)),
     'segmentor': (_segmentor, lambda model: hasattr(model, 'decode_head')),
     'detector': (_detector, lambda model: hasattr(model, 'rpn_head')),
-    'box_head': (_box_head, lambda model: _has_one(model, 'bbox_head')),
-    'mask_head': (_mask_head, lambda model: _has_one(model, 'mask_head')),
+    'box_head': (partial(_head, name='bbox', outputs=('scores', 'deltas')), lambda model: _has_one(model, 'bbox_head')),
+    'mask_head': (partial(_head, name='mask', outputs=('masks',)), lambda model: _has_one(model, 'mask_head')),
 }
 
 
