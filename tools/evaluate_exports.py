@@ -17,6 +17,7 @@ from mmiformer.engine.jobs import Step, Steps
 from mmiformer.errors import UserError
 from mmiformer.export import RUNNABLE, find_runtime
 from mmiformer.files import read_json, whole_file
+from mmiformer.report import markdown
 
 FIGURES = ('box AP', 'mask AP', 'mIoU')
 
@@ -67,12 +68,10 @@ def main() -> None:
         for step in todo:
             figures |= read_json(step.result)['figures']
         rows.append((runtime or 'torch', precision, *(f'{figures[name]:.1f}' for name in FIGURES)))
-    lines = ['| ' + ' | '.join(row) + ' |' for row in (('runtime', 'precision', *FIGURES), *rows)]
-    lines.insert(1, '|---' * (2 + len(FIGURES)) + '|')
-    text = '\n'.join(lines) + '\n'
+    text = markdown(('runtime', 'precision', *FIGURES), rows)
     with whole_file(folder / 'table.md') as part:
-        part.write_text(f'{processor()}\n\n{text}')
-    print(f'\n{text}\nwritten to {folder / "table.md"}')
+        part.write_text(f'{processor()}\n\n{text}\n')
+    print(f'\n{text}\n\nwritten to {folder / "table.md"}')
 
 
 if __name__ == '__main__':

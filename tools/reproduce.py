@@ -12,7 +12,6 @@ python tools/reproduce.py --smoke                         all of it in small, on
 Stop it at any time; the same command goes on. Finished runs are kept, and a half-trained row resumes.
 """
 
-import json
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -27,7 +26,7 @@ from mmiformer.engine.cli import command
 from mmiformer.engine.jobs import StepFailed
 from mmiformer.errors import UserError
 from mmiformer.evaluation.tables import write_json
-from mmiformer.files import whole_file
+from mmiformer.files import read_json, whole_file
 from mmiformer.reproduce.measuring import OURS, RUNNABLE, SIZES, THEIRS, attentions, backbones, measure
 from mmiformer.reproduce.report import SHOWN, columns, folder_of, lines_of, write_report, write_table_17
 from mmiformer.reproduce.results import Result, read_results
@@ -136,7 +135,7 @@ def measure_here(args: Namespace, rows: list[Row], folder: Path) -> None:
 
 def show(rows: list[Row], results: list[Result], measurements: list[Path]) -> None:
     """Print the table, with the figures that matter most and the newest measurement."""
-    measured = json.loads(measurements[0].read_text())['entries'] if measurements else []
+    measured = read_json(measurements[0], 'entries')['entries'] if measurements else []
     header = columns(rows)
     places = [index for index, name in enumerate(header) if index < 4 or name.replace(' ', '_') in SHOWN]
     table = Table(*(header[place] for place in places), box=None)
