@@ -68,12 +68,14 @@ def prepare(args: Namespace) -> tuple[Config, dict | None]:
     check_followed(cfg)
     change_recipe(cfg, args)
     work_dir = set_work_dir(cfg, args.work_dir)
-    resumed, source = None, find_checkpoint(args.resume, work_dir)
+    asked = args.resume or cfg.get('resume') and (cfg.get('load_from') or 'auto')  # the config's is MMEngine's way
+    resumed, source = None, find_checkpoint(asked or None, work_dir)
+    cfg.resume = bool(source)
     if source:
         resumed = read_checkpoint(source, args.trust_checkpoint)
         recipe.check_resumed(cfg, resumed)
-        cfg.load_from, cfg.resume = str(source), True
-    elif args.resume:
+        cfg.load_from = str(source)
+    elif asked:
         logger.warning(f'--resume: {work_dir} has no checkpoint yet, so this run starts from the beginning.')
 
     import_toolbox(cfg)

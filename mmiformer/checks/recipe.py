@@ -15,10 +15,13 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 
 from ..engine.config import kind, nodes
+from ..engine.recipe import recorded
+from ..errors import few
 from ..versions import versions
 from .findings import Finding
 
 DECAYS = ('PolyLR', 'CosineAnnealingLR', 'MultiStepLR', 'ExponentialLR', 'StepLR')  # what a schedule ends with
+GRADUAL = DECAYS[:2]  # those whose rates depend on where they end
 
 
 def check_recipe(cfg: Config, resumed: Mapping[str, Any] | None = None) -> Iterator[Finding]:
@@ -32,7 +35,7 @@ def check_recipe(cfg: Config, resumed: Mapping[str, Any] | None = None) -> Itera
     yield from check_schedule(cfg)
     yield from check_start(cfg, resumed)
     yield from check_norms(cfg)
-    yield from check_room(cfg, resumed)
+    yield from list(check_saving(cfg)) or check_room(cfg, resumed)
     found = versions() | (dict(GPU=torch.cuda.get_device_name()) if torch.cuda.is_available() else {})
     yield Finding('fact', 'versions', ', '.join(f'{name} {number}' for name, number in found.items()))
 
@@ -88,9 +91,9 @@ def _of_file(cfg: Config) -> float | None:
 
 def check_schedule(cfg: Config) -> Iterator[Finding]:
     """Check that the schedule of the learning rate lasts as long as the run."""
-    loop = cfg.train_cfg
-    by_epoch = loop.get('by_epoch', kind(loop) == 'EpochBasedTrainLoop' if 'type' in loop else True)
-    unit, length = ('epochs', loop.get('max_epochs')) if by_epoch else ('iterations', loop.get('max_iters'))
+    by_epoch = _by_epoch(cfg)
+    unit, length = ('epochs', 'max_epochs') if by_epoch else ('iterations', 'max_iters')
+    length = cfg.train_cfg.get(length)
     parts = cfg.get('param_scheduler') or []
     parts = [parts] if isinstance(parts, Mapping) and 'type' in parts else parts
     if not length or not isinstance(parts, (list, tuple)):
@@ -98,15 +101,27 @@ def check_schedule(cfg: Config) -> Iterator[Finding]:
     own = {number: part for number, part in enumerate(parts) if part.get('by_epoch', True) == by_epoch}
     ends = {number: part.get('end') or length for number, part in own.items()}
     last = max(ends, key=ends.get, default=None)
-    if last is not None and ends[last] < length and kind(parts[last]) in DECAYS:
+    name = '' if last is None else kind(parts[last])
+    late = [step for step in parts[last].get('milestones', ()) if step >= length] if name == 'MultiStepLR' else []
+    if late:
+        what = f'{name} lowers the learning rate after {few(late)} {unit}, and the run has {length}'
+        yield Finding('warning', 'param_scheduler', what, f'Set param_scheduler.{last}.milestones.')
+    elif name in DECAYS and ends[last] < length or name in GRADUAL and ends[last] > length:
+        stays = 'then stays' if ends[last] < length else 'does not come down to its end'
         yield Finding(
             'warning',
             'param_scheduler',
-            f'{kind(parts[last])} ends after {ends[last]} of {length} {unit}, and the learning rate then stays',
+            f'{name} ends after {ends[last]} {unit}, and the run after {length}: the learning rate {stays}',
             f'Set param_scheduler.{last}.end={length}.',
         )
     elif parts:
         yield Finding('fact', 'param_scheduler', f'{length} {unit}: {", ".join(map(kind, parts))}')
+
+
+def _by_epoch(cfg: Config) -> bool:
+    """Whether a run counts epochs."""
+    loop = cfg.train_cfg
+    return loop.get('by_epoch', kind(loop) == 'EpochBasedTrainLoop' if 'type' in loop else True)
 
 
 def check_start(cfg: Config, resumed: Mapping[str, Any] | None) -> Iterator[Finding]:
@@ -118,6 +133,12 @@ def check_start(cfg: Config, resumed: Mapping[str, Any] | None) -> Iterator[Find
         meta = resumed.get('meta', {})
         what = f'goes on from {cfg.load_from}, after {meta.get("epoch", 0)} epochs and {meta.get("iter", 0)} iterations'
         yield Finding('fact', 'model', what)
+        processes, images = meta.get('processes'), recorded(resumed, 'train_dataloader').get('batch_size')
+        was, now = (processes, images), (get_world_size(), cfg.train_dataloader.get('batch_size'))
+        if None not in was and was != now:
+            what = 'the run began with batches of {} x {} (processes x images), and goes on with {} x {}'
+            fix = 'Go on as it began: the order of the samples depends on both, and some may come twice or not at all.'
+            yield Finding('warning', 'train_dataloader', what.format(*was, *now), fix)
     elif cfg.get('load_from'):
         yield Finding('fact', 'model', f'starts from {cfg.load_from}, where its weights fit')
     elif pretrained := [file for file in files if file]:
@@ -148,33 +169,45 @@ def check_norms(cfg: Config) -> Iterator[Finding]:
         )
 
 
+def check_saving(cfg: Config) -> Iterator[Finding]:
+    """Check that a run saves checkpoints."""
+    saving = (cfg.get('default_hooks') or {}).get('checkpoint', {})
+    if saving is None:
+        yield Finding('warning', 'default_hooks.checkpoint', 'None, so nothing of this run is saved')
+    elif saving.get('by_epoch', True) and not _by_epoch(cfg):
+        what = 'saves after epochs, of which this run has none, so nothing of it is saved'
+        yield Finding('warning', 'default_hooks.checkpoint', what, 'Set default_hooks.checkpoint.by_epoch=False.')
+
+
 def check_room(cfg: Config, resumed: Mapping[str, Any] | None) -> Iterator[Finding]:
     """Check that the disk has room for the checkpoints of a run."""
     number, size = _checkpoints(cfg, resumed), _checkpoint_size(cfg)
-    if not cfg.get('work_dir') or not number or not size:
+    if not cfg.get('work_dir') or number == 0 or not size:
         return
     folder = next(
         path for path in (Path(cfg.work_dir).absolute(), *Path(cfg.work_dir).absolute().parents) if path.is_dir()
     )
     free = shutil.disk_usage(folder).free
-    what = f'{number} checkpoints of about {_bytes(size)}, and {_bytes(free)} of disk space in {folder}'
+    what = f'{number or "all"} checkpoints of about {_bytes(size)}, and {_bytes(free)} of disk space in {folder}'
     fix = 'Make room, choose another --work-dir, or keep fewer: default_hooks.checkpoint.max_keep_ckpts.'
+    needed = size * (number or 2)
     if free < 2 * size:  # the next one is whole before the last one goes
         yield Finding('error', 'work_dir', what, fix)
     else:
-        yield Finding('warning' if free < number * size else 'fact', 'work_dir', what, fix * (free < number * size))
+        yield Finding('warning' if free < needed else 'fact', 'work_dir', what, fix * (free < needed))
 
 
-def _checkpoints(cfg: Config, resumed: Mapping[str, Any] | None) -> int:
-    """How many checkpoints a run still writes and keeps."""
+def _checkpoints(cfg: Config, resumed: Mapping[str, Any] | None) -> int | None:
+    """How many checkpoints a run still writes and keeps; None if the size of the data decides."""
     saving = {'interval': -1, 'by_epoch': True, **((cfg.get('default_hooks') or {}).get('checkpoint') or {})}
     unit, done = ('max_epochs', 'epoch') if saving['by_epoch'] else ('max_iters', 'iter')
-    length = cfg.train_cfg.get(unit)
-    if not length or saving['interval'] < 1:
-        return 0
+    length, kept, best = cfg.train_cfg.get(unit), saving.get('max_keep_ckpts', -1), bool(saving.get('save_best'))
+    if saving['interval'] < 1:
+        return 1 + best  # the last one
+    if not length:
+        return kept + 1 + best if kept > 0 else None
     number = math.ceil((length - (resumed or {}).get('meta', {}).get(done, 0)) / saving['interval'])
-    kept = saving.get('max_keep_ckpts', -1)
-    return (min(number, kept + 1) if kept > 0 else number) + bool(saving.get('save_best'))
+    return (min(number, kept + 1) if kept > 0 else number) + best
 
 
 def _checkpoint_size(cfg: Config) -> int:

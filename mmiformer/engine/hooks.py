@@ -10,6 +10,7 @@ from ..errors import UserError, few
 from ..registry import HOOKS
 from .broken import LIMIT
 from .loops import EpochLoop, IterLoop
+from .saving import VALIDATED
 
 EXCHANGE = 50  # iterations after which processes tell each other of broken samples
 
@@ -154,7 +155,7 @@ class BrokenData(Hook):
 class ValidateResumed(Hook):
     """Validate first where a run resumes: what stopped it may have stopped that validation, the last one too.
 
-    A checkpoint is written before its validation and cannot tell whether there was one.
+    A checkpoint is written before its validation, and can tell that there was one only if it was written once more.
     """
 
     priority = 'LOWEST'  # what validates must be set up
@@ -163,6 +164,8 @@ class ValidateResumed(Hook):
         """Validate, if the checkpoint is of the end of an epoch, or of an iteration, that has a validation."""
         loop = runner.train_loop
         if not runner._resume or runner.val_loop is None or getattr(loop, 'done', 0):
+            return
+        if runner.message_hub.runtime_info.get(VALIDATED) == runner.iter:
             return
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         place, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)

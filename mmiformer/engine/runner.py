@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, Runner
 from torch import Tensor, nn
 
 from ..errors import UserError, few
@@ -271,10 +271,7 @@ class WholeRunner(Runner):
 
     def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=((r'^module.', ''),)):
         if self._checkpoint is None:
-            checkpoint = super().load_checkpoint(filename, map_location, strict, list(revise_keys))
-            self._loaded_meta = checkpoint.get('meta', {})
-            return checkpoint
-        self._loaded_meta = self._checkpoint.get('meta', {})
+            return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
         # EMAHook would swap the plain form's averages in; a checkpoint's weights are the averages.
         if self._deploy or self._replace:
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
@@ -291,6 +288,9 @@ class WholeRunner(Runner):
         return self._checkpoint
 
     def resume(self, filename, *args, **kwargs):
+        if self._checkpoint is None:  # MMEngine has found it
+            self._checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
+        self._checkpoint['meta'].pop('config', None)  # MMEngine would run it, for what MMCV recorded in it
         planned = schedule.settings(self.param_schedulers) if isinstance(self.param_schedulers, list) else None
         try:
             super().resume(filename, *args, **kwargs)
@@ -301,12 +301,13 @@ class WholeRunner(Runner):
             raise UserError(f'--resume: {filename} does not fit this config: {reason(error)}') from error
         self._check_optimizer(filename)
         if isinstance(self.train_loop, EpochLoop):
-            self.train_loop.done = self._loaded_meta.get('epoch_iter', 0)
-        recorded = (self._checkpoint or {}).get('param_schedulers')
+            self.train_loop.done = self._checkpoint['meta'].get('epoch_iter', 0)
+        recorded = self._checkpoint.get('param_schedulers')
         if planned is not None and isinstance(recorded, list):
             schedule.follow_config(self, planned, recorded)
-        if pending := (self._checkpoint or {}).get('gradients'):
+        if pending := self._checkpoint.get('gradients'):
             restore_gradients(self.optim_wrapper, self.model, pending, self.iter)
+            self.logger.addFilter(lambda record: 'gradient of some iterations is lost' not in record.getMessage())
         if self.iter >= self.max_iters or self.epoch >= self.max_epochs:
             logger.warning(f'--resume: {filename} is the end of the run, so there is nothing left to train.')
 
@@ -326,8 +327,9 @@ class WholeRunner(Runner):
 
     @master_only
     def _save_checkpoint(self, out_dir, filename, *args, meta=None, **kwargs):
+        meta = {**(meta or {}), 'processes': get_world_size()}
         if isinstance(self.train_loop, EpochLoop):
-            meta = {**(meta or {}), 'epoch_iter': self.train_loop.done}
+            meta = {**meta, 'epoch_iter': self.train_loop.done}
         if '://' in str(out_dir):  # MMEngine's remote storage
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
         else:

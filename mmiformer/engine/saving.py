@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED = 'interrupted.pth'  # saved when a run is told to stop; the next regular checkpoint replaces it
 RECORD = 'last_checkpoint'  # MMEngine's: the path of the checkpoint written last
+VALIDATED = 'validated'  # key of the message hub: the iteration after which the last validation was complete
 
 
 class WholeCheckpointHook(CheckpointHook):
@@ -34,10 +35,18 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        if self.save_best:  # a new one removes it: in this folder, where a checkpoint of another run may name any
+            if len(self.key_indicators) == 1:
+                self.best_ckpt_path = self._here(self.best_ckpt_path)
+            else:
+                self.best_ckpt_path_dict = {key: self._here(path) for key, path in self.best_ckpt_path_dict.items()}
         self.file_backend = _RemovesLater(self.file_backend)
         if is_main_process() and Path(self.out_dir).is_dir():
             for part in Path(self.out_dir).glob('.*.part.pth'):  # of a run that was killed while it wrote
                 part.unlink()
+
+    def _here(self, path: str | None) -> str | None:
+        return path and self.file_backend.join_path(self.out_dir, Path(path).name)
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         check_weights(runner, meta['iter'])
@@ -50,6 +59,7 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend.remove_now()
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        runner.message_hub.update_info(VALIDATED, runner.iter)  # MMEngine writes the last checkpoint once more
         super()._save_best_checkpoint(runner, metrics)
         self.file_backend.remove_now()
 
@@ -155,9 +165,13 @@ def check_weights(runner, iteration: int) -> None:
         iteration: How many iterations are done.
 
     Raises:
-        UserError: A weight is NaN or infinite.
+        UserError: A weight is NaN or infinite, or a batch norm's statistic, or a gradient that waits for others.
     """
-    broken = [name for name, weight in runner.model.named_parameters() if not torch.isfinite(weight).all()]
+    values = dict(runner.model.named_parameters())
+    if type(runner.optim_wrapper) is OptimWrapper and not runner.optim_wrapper.should_update():  # AMP's may be infinite
+        values |= {f'gradient of {name}': value.grad for name, value in values.items() if value.grad is not None}
+    values |= {name: value for name, value in runner.model.named_buffers() if 'running_' in name}
+    broken = [name for name, value in values.items() if not torch.isfinite(value).all()]
     if broken:
         raise UserError(
             f'{len(broken)} weights are NaN or infinite after iteration {iteration} ({few(broken)}), so they are '
@@ -192,7 +206,10 @@ def last_whole_checkpoint(work_dir: Path) -> Path | None:
 def _newest_first(work_dir: Path) -> list[Path]:
     """The recorded checkpoint, then those before it: a run that began again at an earlier one may have later ones."""
     record = work_dir / RECORD
-    recorded = Path(record.read_text().strip()) if record.is_file() else Path()
+    recorded = Path(record.read_text(errors='replace').strip()) if record.is_file() else Path()
+    if recorded.name and recorded.suffix != '.pth':  # a power cut leaves zeros
+        logger.warning(f'--resume: {record} is damaged and left out.')
+        recorded = Path()
     folders = {work_dir: None, recorded.parent: None} if recorded.name else {work_dir: None}
     paths = [path for folder in folders for path in folder.glob('*.pth') if _number(path) is not None]
     paths.sort(key=_number, reverse=True)

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 # What a scheduler records of where it stands; the rest is what it was built with.
 PROGRESS = {'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
+PROGRESS |= {'best', 'num_bad_epochs', 'cooldown_counter'}  # of ReduceOnPlateauLR
 
 
 def settings(schedulers: Sequence[_ParamScheduler]) -> list[dict[str, Any]]:
@@ -35,7 +36,8 @@ def follow_config(runner, planned: list[dict[str, Any]], recorded: Sequence[dict
     if planned == [_settings(state) for state in recorded]:
         return
     wrapper = runner.optim_wrapper
-    if not isinstance(wrapper, OptimWrapper) or any('need_val_args' in state for state in planned):
+    follows_metrics = any(getattr(scheduler, 'need_val_args', False) for scheduler in runner.param_schedulers)
+    if not isinstance(wrapper, OptimWrapper) or follows_metrics:
         logger.warning('--resume: the schedule in the config is new, and the run ends with the one that it began with.')
         return
     before = wrapper.get_lr()['lr'][0]
@@ -47,7 +49,7 @@ def follow_config(runner, planned: list[dict[str, Any]], recorded: Sequence[dict
     length = len(runner.train_dataloader)
     for iteration in range(1, runner.iter + 1):
         for scheduler in runner.param_schedulers:
-            if not scheduler.by_epoch or runner.train_loop.epoch and iteration % length == 0:
+            if not scheduler.by_epoch or iteration % length == 0 and iteration <= runner.epoch * length:
                 scheduler.step()
     logger.warning(
         '--resume: the schedule in the config is not the one that the run began with. It goes on as if it had been: '

@@ -105,10 +105,12 @@ class StopHook(Hook):
         self._stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if self._signals.number and not is_distributed():  # processes may have different numbers of images
-            for hook in runner.hooks:
-                if isinstance(hook, EMAHook):
-                    hook.after_val_epoch(runner)  # the weights in the place of their averages
+        if not self._signals.number or is_distributed():  # processes may have different numbers of images
+            return
+        averaging = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        if all(type(hook) is EMAHook for hook in averaging):  # MMPretrain's validates twice: after that
+            for hook in averaging:
+                hook.after_val_epoch(runner)  # the weights in the place of their averages
             self._stop_if_asked(runner, runner.iter)
 
     def after_val(self, runner) -> None:

@@ -12,7 +12,7 @@ from mmengine.runner import CheckpointLoader
 from mmiformer import checks
 from mmiformer.checks import check_config, count_images, recipe
 from mmiformer.checks.findings import Finding, raise_errors, table
-from mmiformer.checks.recipe import check_batch, check_norms, check_room, check_schedule, check_start
+from mmiformer.checks.recipe import check_batch, check_norms, check_room, check_saving, check_schedule, check_start
 from mmiformer.datasets.sources import ADE20K, COCO, IMAGENET
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.errors import MissingFile, UserError
@@ -231,6 +231,45 @@ def test_a_schedule_that_ends_before_the_run(cfg):
     assert levels(check_schedule(cfg)) == ['fact']
 
 
+@pytest.mark.parametrize(
+    ('name', 'option', 'said'),
+    [
+        ('mask_rcnn/iformer_t_1x', dict(max_epochs=9), 'after 11 epochs, and the run has 9'),
+        ('mask_rcnn/iformer_t_1x', dict(max_epochs=6), 'after 8, 11 epochs, and the run has 6'),
+        ('sem_fpn/iformer_t_40k', dict(max_iters=20000), 'after 40000 iterations, and the run after 20000'),
+    ],
+)
+def test_a_schedule_that_ends_after_the_run(name, option, said):
+    cfg = get_config(name)
+    assert levels(check_schedule(cfg)) == ['fact']
+    cfg.train_cfg.update(option)
+    (finding,) = check_schedule(cfg)
+    assert finding.level == 'warning' and said in finding.what and 'Set param_scheduler.' in finding.fix
+
+
+def test_a_run_that_saves_nothing():
+    cfg = get_config('sem_fpn/iformer_t_40k')
+    assert list(check_saving(cfg)) == []
+    cfg.default_hooks.checkpoint.pop('by_epoch')  # MMEngine's default is after epochs
+    (finding,) = check_saving(cfg)
+    assert finding.level == 'warning' and finding.fix == 'Set default_hooks.checkpoint.by_epoch=False.'
+    cfg.default_hooks.checkpoint = None
+    assert levels(check_saving(cfg)) == ['warning']
+
+
+def test_a_run_goes_on_with_the_batches_it_began_with():
+    cfg = get_config('mask_rcnn/iformer_t_1x')
+    begun = dict(meta=dict(epoch=1, iter=2, processes=1, cfg=cfg.pretty_text))
+    assert levels(check_start(cfg, begun)) == ['fact']
+    cfg.train_dataloader.batch_size = 4
+    _, finding = check_start(cfg, begun)
+    assert (
+        finding.level == 'warning' and 'batches of 1 x 2 (processes x images), and goes on with 1 x 4' in finding.what
+    )
+    cfg.train_dataloader.batch_size, begun['meta']['processes'] = 2, 8
+    assert levels(check_start(cfg, begun)) == ['fact', 'warning']
+
+
 def test_frozen_statistics_need_weights(cfg):
     backbone = cfg.model.backbone
     backbone.init_cfg, backbone.norm_eval = dict(type='Pretrained', checkpoint='weights.pth'), True
@@ -266,6 +305,11 @@ def test_room_for_checkpoints(free, level, monkeypatch, tmp_path):
     cfg.default_hooks.checkpoint.max_keep_ckpts = 3
     (finding,) = check_room(cfg, None)
     assert finding.what.startswith('4 checkpoints')  # one is whole before another goes
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=1000)  # how many depends on the data
+    assert [finding.what[:13] for finding in check_room(cfg, None)] == ['4 checkpoints']
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+    (finding,) = check_room(cfg, None)
+    assert finding.what.startswith('all checkpoints') and (finding.level == 'error') == (level == 'error')
 
 
 def test_the_size_of_a_checkpoint():

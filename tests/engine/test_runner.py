@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+from math import inf, nan
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 from torch import nn
 
 from mmiformer import checkpoint
 from mmiformer.engine.runner import WholeRunner, load_whole, speed_up
 from mmiformer.engine.runs import find_checkpoint, read_checkpoint, settle_seed
+from mmiformer.engine.saving import check_weights
+from mmiformer.engine.stopping import Stopped
 from mmiformer.errors import UserError
 from mmiformer.models import IFormer
 
@@ -205,6 +212,142 @@ class Last(BaseMetric):
 
     def compute_metrics(self, results):
         return dict(last=results[-1])
+
+
+@pytest.fixture
+def validated(cfg) -> Config:
+    """Epochs of three iterations, each with a validation whose figure falls."""
+    cfg.merge_from_dict(
+        dict(
+            model=dict(type='Deployable'),
+            train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3),
+            val_dataloader=dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler')),
+            val_cfg=dict(),
+            val_evaluator=dict(type='Last'),
+            default_hooks=dict(
+                checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1, save_best='last', rule='less')
+            ),
+        )
+    )
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    return cfg
+
+
+class Fail(Hook):
+    """Ends a run before an iteration, as a crash does."""
+
+    def __init__(self, iteration: int):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.iteration:
+            raise RuntimeError('crashed')
+
+
+def test_a_schedule_that_follows_validations_goes_on(validated):
+    """No validation counts twice, and none is forgotten."""
+    plateau = dict(type='ReduceOnPlateauLR', monitor='last', rule='greater', patience=0)  # each but the first lowers it
+    validated.param_scheduler = [plateau]
+    whole = rates(validated, 'whole')
+    assert whole == pytest.approx([1e-3] * 6 + [1e-4] * 3)
+    validated.work_dir += '/resumed'
+    for number, (crash, there) in enumerate([(5, 3), (7, 6), (8, 6)]):
+        with pytest.raises(RuntimeError, match='crashed'):
+            run(validated, f'crash_{number}', Fail(crash))
+        assert read_checkpoint(find_checkpoint('auto', Path(validated.work_dir)))['meta']['iter'] == there
+    assert rates(validated, 'rest') == pytest.approx(whole[6:])
+
+
+def test_the_best_checkpoint_of_another_folder_stays(validated):
+    first = Path(validated.work_dir) / 'first'
+    validated.work_dir = str(first)
+    run(validated, 'first')
+    assert (first / 'best_last_epoch_3.pth').is_file()
+    moved = shutil.copytree(first, first.with_name('second'))
+    validated.work_dir, validated.train_cfg.max_epochs = str(moved), 4
+    run(validated, 'second')
+    assert (first / 'best_last_epoch_3.pth').is_file()
+    assert [path.name for path in moved.glob('best*')] == ['best_last_epoch_4.pth']
+
+
+def test_a_new_schedule_counts_an_epoch_once(cfg):
+    """Of a checkpoint of an epoch's last iteration, after which the epoch is not counted yet."""
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)
+    cfg.default_hooks.checkpoint.interval = 6
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True)]
+    rates(cfg, 'first')
+    assert read_checkpoint(find_checkpoint('auto', Path(cfg.work_dir)))['meta']['epoch'] == 1
+    cfg.train_cfg.max_epochs = 4
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[3], gamma=0.1, by_epoch=True)]
+    assert rates(cfg, 'second') == pytest.approx([1e-3] * 3 + [1e-4] * 3)
+
+
+class TwoValidations(EMAHook):
+    """Validates the weights after their averages, as MMPretrain's hook does."""
+
+    def after_val_epoch(self, runner, metrics=None):
+        super().after_val_epoch(runner, metrics)
+        for idx, batch in enumerate(runner.val_dataloader):
+            runner.val_loop.run_iter(idx, batch)
+
+
+def test_a_validation_of_ones_own_is_stopped_at_its_end(validated):
+    class Stop(Hook):
+        def before_val_iter(self, runner, batch_idx, data_batch=None):
+            runner._signals.number = signal.SIGTERM
+
+    validated.default_hooks.checkpoint.interval = 9
+    validated.custom_hooks = [dict(type=TwoValidations, momentum=0.5)]
+    with pytest.raises(Stopped):
+        run(validated, 'stopped', Stop())
+    saved = read_checkpoint(Path(validated.work_dir) / 'interrupted.pth')
+    trained = saved['ema_state_dict']['module.weight'].item()  # MMEngine stores either in the other's place
+    assert trained < saved['state_dict']['weight'].item() < 1
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+def test_mmengines_warning_of_lost_gradients(gradients, cfg):
+    cfg.optim_wrapper.accumulative_counts, cfg.train_cfg.max_iters, cfg.log_level = 3, 9, 'WARNING'
+    with pytest.raises(RuntimeError, match='crashed'):
+        run(cfg, 'first', Fail(5))
+    path = find_checkpoint('auto', Path(cfg.work_dir))
+    saved = read_checkpoint(path)
+    assert saved['gradients']
+    if not gradients:
+        del saved['gradients']
+        torch.save(saved, path)
+    log = next(Path(run(cfg, 'second').log_dir).glob('*.log')).read_text()
+    assert ('gradient of some iterations is lost' in log) != gradients
+
+
+def test_nothing_that_is_not_finite_is_saved():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=2)
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, work_dir='here')
+    model[0].weight.grad = torch.full_like(model[0].weight, nan)
+    check_weights(runner, 2)  # of a step that is done
+    wrapper._inner_count = 3
+    with pytest.raises(UserError, match=r'after iteration 3 \(gradient of 0.weight\)'):
+        check_weights(runner, 3)
+    model[0].weight.grad = None
+    model[1].running_var.fill_(inf)
+    with pytest.raises(UserError, match=r'1.running_var'):
+        check_weights(runner, 3)
+
+
+def test_a_program_in_a_checkpoint_is_not_run(cfg):
+    """MMCV's checkpoints held their config, which MMEngine would run."""
+    run(cfg, 'first')
+    path, trap = find_checkpoint('auto', Path(cfg.work_dir)), Path(cfg.work_dir) / 'trap'
+    saved = read_checkpoint(path)
+    saved['meta']['config'] = f'open({str(trap)!r}, "w")'
+    torch.save(saved, path)
+    cfg.train_cfg.max_iters = 5
+    assert run(cfg, 'second').iter == 5 and not trap.exists()
+    cfg.load_from, cfg.resume, cfg.experiment_name = str(path), True, f'{trap.parent.name}_third'
+    WholeRunner(cfg).train()  # as MMEngine is told to resume
+    assert not trap.exists()
 
 
 @pytest.mark.parametrize('deploy', [False, True])

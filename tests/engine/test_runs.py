@@ -70,6 +70,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, cap
     assert 'epoch_9.pth is damaged (the checksum of ' in said and 'interrupted' not in said
 
 
+@pytest.mark.parametrize('content', [b'', bytes(20), b'\xff\xfe garbage'])
+def test_a_damaged_record_of_the_last_checkpoint(content, tmp_path, caplog):
+    save(tmp_path / 'iter_9.pth', tmp_path / 'iter_10.pth')
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    assert find_checkpoint('auto', tmp_path) == tmp_path / 'iter_10.pth'
+    assert ('last_checkpoint is damaged' in caplog.text) == bool(content)
+
+
 def test_nothing_to_resume(tmp_path):
     assert find_checkpoint('auto', tmp_path) is None
 

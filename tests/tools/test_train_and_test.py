@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
 
+from ..helpers import differences, randomize
 from ..parity import released_state_dict
 from .command import REPO, run
 from .in_process import call
@@ -204,3 +205,28 @@ def test_trust_reaches_the_pretrained_weights(tmp_path, monkeypatch):
     assert 'weights.pth is refused' in message and '--trust-checkpoint' in message and not Path('intruded').exists()
     assert call(monkeypatch, 'train', *command, 'trusted', '--trust-checkpoint') is None
     assert Path('intruded').is_dir() and 'trust=True' in Path('trusted/net.py').read_text()
+
+
+def test_a_config_that_resumes_by_itself(tmp_path, monkeypatch):
+    """MMEngine's `resume = True`, which also begins a run: from the pretrained weights."""
+    monkeypatch.chdir(tmp_path)
+    parent = REPO / 'tests/data/before_redesign.py'
+    Path('net.py').write_text(
+        f'_base_ = {str(parent)!r}\n'
+        "model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='weights.pth')))\n"
+        'train_cfg = dict(max_iters=1)\nresume = True\n'
+    )
+    backbone = MODELS.build({**Config.fromfile('net.py').model.backbone, 'init_cfg': None})
+    weights = {f'backbone.{key}': value.data for key, value in randomize(backbone).named_parameters()}
+    torch.save(dict(state_dict=backbone.state_dict()), 'weights.pth')
+    assert call(monkeypatch, 'make_shapes', 'shapes', '--images', 10, '--size', 64) is None
+    options = ('--work-dir', 'run', '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
+    command = ('net.py', '--data-root', 'shapes/ade', *options)
+    assert call(monkeypatch, 'train', *command) is None
+    begun = load(Path('run/iter_1.pth'))
+    assert differences({key: begun['state_dict'][key] for key in weights}, weights) == []
+    Path('weights.pth').unlink()
+    assert call(monkeypatch, 'train', *command, 'train_cfg.max_iters=2') is None
+    assert load(Path('run/iter_2.pth'))['meta']['seed'] == begun['meta']['seed']
+    message = ending(monkeypatch, 'train', *command, 'load_from=nosuch.pth')
+    assert 'nosuch.pth: no such file' in message
