@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import hypot
 
 from PIL import Image, UnidentifiedImageError
 
-ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # start of an image file -> what the end of a whole one holds
+# Start of an image file -> what stands before its pixels, and what after them. JPEGs hold whole thumbnails before them.
+PIXELS = {b'\xff\xd8': (b'\xff\xda', b'\xff\xd9'), b'\x89PNG': (b'IDAT', b'IEND')}
+FAR = 1e7  # pixels
 
 
 def seems_cut(path: str) -> bool:
@@ -15,7 +18,11 @@ def seems_cut(path: str) -> bool:
     with open(path, 'rb') as file:
         start = file.read(4)
         file.seek(-min(os.path.getsize(path), 4096), os.SEEK_END)
-        return any(start.startswith(begin) and end not in file.read() for begin, end in ENDS.items())
+        rest = file.read()
+        return any(
+            start.startswith(begin) and rest.rfind(after) <= rest.rfind(before)
+            for begin, (before, after) in PIXELS.items()
+        )
 
 
 def is_cut(path: str) -> bool:
@@ -24,8 +31,10 @@ def is_cut(path: str) -> bool:
         return False
     try:
         with Image.open(path) as image:
+            image.verify()  # the checksums of a PNG, whose missing pixels zeros may stand for
+        with Image.open(path) as image:
             image.load()
-    except OSError:
+    except Exception:  # SyntaxError, for one
         return True
     return False
 
@@ -35,6 +44,22 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return 'it is no picture'
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+
+
+def draws_area(polygons: Sequence[Sequence[float]]) -> bool:
+    """Whether the polygons of a mask, each x, y, x, y, ..., can be drawn, and one of them encloses an area."""
+    # pycocotools takes a list that begins with four numbers for boxes, and with fewer for nothing that it knows.
+    return (
+        len(polygons) > 0 and len(polygons[0]) > 4 and any(map(encloses_area, polygons)) and all(map(_ends, polygons))
+    )
+
+
+def _ends(polygon: Sequence[float]) -> bool:
+    """Whether drawing a polygon ends: it takes time and memory for each pixel of its outline, also outside."""
+    try:
+        return hypot(*polygon) < FAR  # no corner is farther, and none is NaN
+    except (TypeError, OverflowError):
+        return False
 
 
 def encloses_area(polygon: Sequence[float]) -> bool:

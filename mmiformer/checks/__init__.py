@@ -69,8 +69,8 @@ def _tolerate(finding: Finding, hooks: Mapping[str, Any]) -> Finding:
     if finding.where.startswith('train'):
         limit = settings.get('limit', LIMIT)
         if finding.share <= limit:
-            return replace(finding, level='warning', fix=f'{finding.fix} The training replaces them by others.')
-        way_out = f'A training replaces up to {limit:g} of its samples: default_hooks.broken_data.limit.'
+            return replace(finding, level='warning', fix=f'{finding.fix} The training does without them.')
+        way_out = f'A training does without up to {limit:g} of its samples: default_hooks.broken_data.limit.'
     else:
         if settings.get('skip_in_evaluation'):
             return replace(finding, level='warning', fix=f'{finding.fix} The evaluation leaves them out.')

@@ -26,6 +26,7 @@ class CocoUse:
         filters: Whether the data set leaves out what `filter_cfg` says (not in `test_mode`).
         evaluation: Whether pycocotools evaluates by it.
         masks: Whether masks are read.
+        loaded: Whether they are read by the data set's pipeline, too.
         polygons: Whether masks are kept as polygons, which leaves out run lengths (`poly2mask=False`).
         classes: Names of the classes; None for all categories.
         filter: `filter_cfg` of the data set.
@@ -35,6 +36,7 @@ class CocoUse:
     filters: bool = False
     evaluation: bool = False
     masks: bool = False
+    loaded: bool = False
     polygons: bool = False
     classes: Collection[str] | None = None
     filter: Mapping[str, Any] | None = None
@@ -173,13 +175,18 @@ class _Judge:
                 f'{self.some(chosen)} have a `segmentation` that is neither polygons nor run lengths',
                 'Write a list of polygons, [[x1, y1, x2, y2, ...], ...], even for one, or {"counts", "size"}.',
             )
-        if (chosen := needed & (coco.masks == NO_POLYGON)).any():
-            everything = not (needed & (coco.crowd != 1) & ~chosen).any()
-            yield self.finding(
-                'error' if everything or self.use.evaluation else 'note',
-                f'{self.some(chosen)} have no polygon with an area, of at least three points [x1, y1, x2, y2, x3, y3]'
-                + ('' if self.use.evaluation else ', and are not learned from'),
+        learned = coco.crowd != 1  # crowds are only evaluated
+        if (chosen := needed & (coco.masks == NO_POLYGON) & (learned | self.use.evaluation)).any():
+            images = np.unique(coco.image[chosen]).tolist()
+            found = self.use.loaded and not (chosen & ~self.used).any()  # by the pipeline, which can leave them out
+            yield Finding(
+                'error',
+                self.use.where,
+                f'{self.coco.path}: {self.some(chosen)} in {len(images)} images have no polygon with an area, of at '
+                'least three points [x1, y1, x2, y2, x3, y3]',
                 'Write each polygon as one list of numbers, not as a list of points, and leave out smaller ones.',
+                tuple(coco.images[index] for index in images),
+                len(images) / len(np.unique(coco.image[needed])) if found else 0,
             )
         lengths = needed & (coco.masks == RUN_LENGTHS)
         if self.use.polygons and (chosen := lengths & (coco.crowd != 1)).any():

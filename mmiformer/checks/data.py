@@ -144,6 +144,7 @@ def _check_detection(
         filters,
         evaluation=bool(own),
         masks=masks or any(map(_has_masks, own)),
+        loaded=masks,
         polygons=masks and any(load.get('with_mask') and not load.get('poly2mask', True) for load in loads),
         classes=classes,
         filter=rules,

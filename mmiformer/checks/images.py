@@ -10,7 +10,7 @@ from functools import partial
 import mmcv
 from PIL import Image
 
-from ..damage import reason, seems_cut
+from ..damage import is_cut, reason
 from ..errors import few
 from .dataset import DataConfig
 from .findings import Finding
@@ -72,13 +72,13 @@ class ImageLoader:
         try:
             if not os.path.getsize(path):
                 return ImageLook('it has 0 bytes')
+            if is_cut(path):
+                return ImageLook('it is cut off')
             if whole:
                 image = mmcv.imread(path, self.color_type, backend=self.imdecode_backend)
                 if image is None:
                     return ImageLook('it is no image that OpenCV can read')
             with Image.open(path) as image:
-                if seems_cut(path):
-                    image.load()
                 # Pillow opens colors of 16 bits as those of 8; how they are stored stands in the tiles of the file.
                 deep = image.mode in DEEP or image.format in ('PNG', 'TIFF') and ';16' in str(image.tile)
                 # In a PNG the tag may follow the pixels, which Pillow would decode to get there.

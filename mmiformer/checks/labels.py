@@ -10,7 +10,7 @@ from functools import partial
 import mmcv
 import numpy as np
 
-from ..damage import reason
+from ..damage import is_cut, reason
 from ..errors import few
 from .findings import Finding
 from .images import ImageLoader, ImageLook, judge_images
@@ -61,6 +61,8 @@ def look_at_label(path: str, backend: str) -> LabelLook:
     try:
         if not os.path.getsize(path):
             return LabelLook('it has 0 bytes')
+        if is_cut(path):
+            return LabelLook('it is cut off')
         label = np.squeeze(mmcv.imread(path, 'unchanged', backend=backend))
         if label.ndim < 2:
             return LabelLook('it is one pixel high or wide, which the toolbox does not read')

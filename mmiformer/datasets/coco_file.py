@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ..damage import encloses_area
+from ..damage import draws_area
 from ..errors import UserError
 
 # What the `segmentation` of an annotation is: none; polygons; run lengths; no polygon that encloses an area, as a list
@@ -180,13 +180,9 @@ def _mask(segmentation: Any) -> int:
     if not segmentation:
         return NO_MASK
     if type(segmentation) is list:
-        kind = NO_POLYGON
-        for polygon in segmentation:
-            if type(polygon) is not list:
-                return FLAT
-            if kind == NO_POLYGON and encloses_area(polygon):
-                kind = POLYGONS
-        return kind
+        if set(map(type, segmentation)) != {list}:
+            return FLAT
+        return POLYGONS if draws_area(segmentation) else NO_POLYGON
     if type(segmentation) is dict and segmentation.get('size') and type(segmentation.get('counts')) in (list, str):
         return RUN_LENGTHS
     return STRANGE

@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset, Compose
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ..damage import encloses_area, is_cut, reason
+from ..damage import draws_area, is_cut, reason
 from ..errors import UserError
 from .building import reason as _told
 from .config import nodes
@@ -42,11 +42,14 @@ class CheckedPipeline(Compose):
         pipeline: The pipeline.
         classes: How many classes label maps number; 0 if that is not known.
         ignored: Numbers in label maps that are no class.
-        advice: What to do, for the errors.
+        advice: What to do, for the errors; '' in training, which goes on.
+
+    Attributes:
+        left_out: What is wrong with annotations that were left out of samples, for the loop that loads them.
 
     Raises:
         BrokenSample: A file is missing, not readable or cut off; an image is not of the size annotated, or not of its
-            label map's; or the label map has colors, or numbers of no class.
+            label map's; the label map has colors, or numbers of no class; or, in evaluation, a mask has no area.
         WrongTransform: A later transform fails.
     """
 
@@ -54,6 +57,7 @@ class CheckedPipeline(Compose):
         self.transforms = pipeline.transforms
         self._known = np.isin(np.arange(256), (*range(classes or 256), *ignored))
         self._advice = advice
+        self.left_out: list[str] = []
 
     def __call__(self, results: dict) -> dict | None:
         for transform in self.transforms:
@@ -67,10 +71,8 @@ class CheckedPipeline(Compose):
         had = set(results)
         annotations = type(transform).__name__ != 'LoadImageFromFile'
         path = results.get('seg_map_path' if annotations else 'img_path') or results.get('img_path') or '?'
-        for instance in results.get('instances') or () if annotations else ():
-            polygons = instance.get('mask')
-            if isinstance(polygons, list) and not any(map(encloses_area, polygons)):
-                instance['ignore_flag'] = 1  # as the toolbox does with those of fewer than three corners
+        if getattr(transform, 'with_mask', False):
+            self._leave_out_masks(path, results)
         try:
             results = transform(results)
             fault = '' if results is None else self._fault(path, results, set(results) - had)
@@ -79,6 +81,21 @@ class CheckedPipeline(Compose):
         if fault:
             raise BrokenSample(self._say(path, fault))
         return results
+
+    def _leave_out_masks(self, path: str, results: dict) -> None:
+        """Let the toolbox ignore objects whose polygons have no area, as it does with fewer than three corners."""
+        flat = [
+            instance
+            for instance in results.get('instances') or ()
+            if isinstance(instance.get('mask'), list) and not draws_area(instance['mask'])
+        ]
+        fault = self._say(path, 'an annotation has no polygon with an area')
+        if flat and self._advice:
+            raise BrokenSample(fault)
+        if not all(instance.get('ignore_flag') for instance in flat):
+            self.left_out.append(fault)
+        for instance in flat:
+            instance['mask'] = []
 
     def _transform(self, transform: Any, results: dict) -> dict | None:
         path = results.get('img_path', '?')
@@ -93,9 +110,9 @@ class CheckedPipeline(Compose):
 
     def _fault(self, path: str, results: Mapping[str, Any], new: set[str]) -> str:
         """What is wrong with what was loaded, '' if nothing is."""
+        if new & {'img', 'gt_seg_map'} and os.path.isfile(path) and is_cut(path):
+            return 'it is cut off'
         if 'img' in new:
-            if os.path.isfile(path) and is_cut(path):
-                return 'it is cut off'
             size, annotated = results['ori_shape'][::-1], (results.get('width'), results.get('height'))
             if None not in annotated and size != annotated and _stored_size(path) != annotated:
                 return f'it is {_by(size)}, and annotated as {_by(annotated)}'
@@ -138,25 +155,33 @@ def ignored_numbers(cfg: Config) -> frozenset[int]:
     return frozenset({255, *(node['ignore_index'] for node in nodes(cfg.get('model') or {}) if 'ignore_index' in node)})
 
 
-def check_samples(dataset: Dataset, ignored: frozenset[int], advice: str = '') -> None:
+def check_samples(dataset: Dataset, ignored: frozenset[int], advice: str = '') -> list[CheckedPipeline]:
     """Let a data set, in place and inside of wrappers, raise :class:`BrokenSample`.
 
     Args:
         dataset: The data set; one that does so already stays as it is.
         ignored: As for :class:`CheckedPipeline`.
         advice: As for :class:`CheckedPipeline`.
+
+    Returns:
+        The pipelines that do so.
     """
-    for inner in _innermost(dataset):
+    pipelines = []
+    for inner in innermost(dataset):
         if type(inner.pipeline) is Compose:
             classes = len(inner.metainfo.get('classes') or ())
             inner.pipeline = CheckedPipeline(inner.pipeline, classes, ignored, advice)
+        if isinstance(inner.pipeline, CheckedPipeline):
+            pipelines.append(inner.pipeline)
+    return pipelines
 
 
-def _innermost(dataset: Dataset) -> Iterator[BaseDataset]:
+def innermost(dataset: Dataset) -> Iterator[BaseDataset]:
+    """The data sets inside of wrappers, or the data set itself."""
     if isinstance(dataset, BaseDataset):
         yield dataset
     for inner in (*getattr(dataset, 'datasets', ()), getattr(dataset, 'dataset', None)):
-        yield from _innermost(inner) if inner is not None else ()
+        yield from innermost(inner) if inner is not None else ()
 
 
 def leave_out_broken(dataset: BaseDataset) -> list[str]:

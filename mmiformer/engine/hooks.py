@@ -8,7 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from ..errors import UserError, few
 from ..registry import HOOKS
-from .broken import LIMIT
+from .broken import LIMIT, innermost
 from .loops import EpochLoop, IterLoop
 from .saving import VALIDATED
 
@@ -112,7 +112,7 @@ class BrokenData(Hook):
             figures would be of other data.
 
     Attributes:
-        replaced: What is wrong with each of the training's samples that were replaced, as keys.
+        replaced: What is wrong with each of the training's samples that were replaced, or lack annotations, as keys.
         left_out: And with those that evaluations left out.
     """
 
@@ -141,9 +141,10 @@ class BrokenData(Hook):
         new = [text for text in dict.fromkeys(met) if text not in self.replaced]
         runner.train_loop.broken.clear()
         self.replaced.update(dict.fromkeys(new))
-        total = len(runner.train_loop.dataloader.dataset)
+        dataset = runner.train_loop.dataloader.dataset
+        total = sum(map(len, innermost(dataset))) or len(dataset)  # wrappers may repeat what they have
         for text in new:
-            runner.logger.warning(f'broken and replaced, {len(self.replaced)} of {total} samples so far: {text}')
+            runner.logger.warning(f'broken and left out, {len(self.replaced)} of {total} samples so far: {text}')
         if new and len(self.replaced) > self.limit * total:
             raise UserError(
                 f'{len(self.replaced)} of {total} samples of the training data are broken, more than '

@@ -72,10 +72,10 @@ class NumberedBatches(Sampler):
 def _load_batch(
     dataset: Dataset, seed: int, rank: int, ignored: frozenset[int] | None, numbered: tuple[int, Sequence[int]]
 ) -> tuple[list, list[str]]:
-    """The samples of a batch, and what is wrong with those that were replaced."""
+    """The samples of a batch, and what is wrong with those that were replaced, or of which something was left out."""
     iteration, indices = numbered
-    if ignored is not None:
-        check_samples(dataset, ignored)  # again, since hooks may have given it another pipeline
+    # Again, since hooks may have given it another pipeline.
+    pipelines = [] if ignored is None else check_samples(dataset, ignored)
     samples, broken = [], []
     for place, index in enumerate(indices):
         seed_all(seed, rank, iteration, place)
@@ -89,6 +89,9 @@ def _load_batch(
                     raise BrokenSample(f'{number} samples in a row are broken, the last one {error}') from error
                 seed_all(seed, rank, iteration, place, number)
                 index = random.randrange(len(dataset))
+    for pipeline in pipelines:
+        broken += pipeline.left_out
+        pipeline.left_out.clear()
     return samples, broken
 
 

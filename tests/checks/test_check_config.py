@@ -139,9 +139,9 @@ def test_images_against_the_published_data_set():
 @pytest.mark.parametrize(
     ('loader', 'share', 'settings', 'said'),
     [
-        ('train', 0.01, {}, 'The training replaces them'),
+        ('train', 0.01, {}, 'The training does without them'),
         ('train', 0.02, {}, None),
-        ('train', 0.02, dict(limit=0.05), 'The training replaces them'),
+        ('train', 0.02, dict(limit=0.05), 'The training does without them'),
         ('train', 0.005, dict(limit=0), None),
         ('train', 0.005, None, None),
         ('val', 0.005, {}, None),

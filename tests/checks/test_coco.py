@@ -31,7 +31,9 @@ FILE = dict(
         for number, (image, (x, y, w, h)) in enumerate(itertools.product((1, 2, 3), BOXES), 1)
     ],
 )
-TRAINING = CocoUse('train', filters=True, masks=True, classes=('cat', 'dog'), filter=dict(filter_empty_gt=True))
+TRAINING = CocoUse(
+    'train', filters=True, masks=True, loaded=True, classes=('cat', 'dog'), filter=dict(filter_empty_gt=True)
+)
 EVALUATION = CocoUse('val', evaluation=True, masks=True, classes=('cat', 'dog'))
 
 
@@ -178,6 +180,20 @@ def test_without_a_mask_head_masks_do_not_matter(found):
     assert found(each('segmentation', None), replace(TRAINING, masks=False)) == []
 
 
+@pytest.mark.parametrize(
+    ('loaded', 'box', 'share'), [(True, [3, 3, 9, 9], 1 / 3), (False, [3, 3, 9, 9], 0), (True, [3, 3, 0.5, 9], 0)]
+)
+def test_masks_that_an_evaluation_can_leave_out(found, loaded, box, share):
+    """Those that the pipeline loads; it leaves out the smallest boxes, whose masks pycocotools reads."""
+
+    def spoil(content):
+        content['annotations'][0].update(segmentation=[[1, 2, 3, 4]], bbox=box, iscrowd=1)
+
+    (finding,) = errors(found(spoil, replace(EVALUATION, loaded=loaded)))
+    assert 'have no polygon with an area' in finding.what and finding.share == share
+    assert not errors(found(spoil, TRAINING))  # which learns from no crowd
+
+
 def test_polygons_leave_out_run_lengths(found):
     spoil = each('segmentation', lambda _: dict(size=[60, 80], counts=[9, 900, 3891]))
     assert found(spoil) == []
@@ -206,8 +222,9 @@ def test_what_is_odd_in_original_data_is_counted(found):
 
     use = replace(TRAINING, filter=dict(filter_empty_gt=True, min_size=32))
     findings = found(spoil, use)
-    assert not errors(findings)
-    assert '1 of 10 annotations (id 6) have no polygon with an area' in text(findings)
+    (finding,) = errors(findings)
+    assert '1 of 10 annotations (id 6) in 1 images have no polygon with an area' in finding.what
+    assert finding.files == ('2.jpg',) and finding.share == 1 / 4
     assert (
         '3 of 5 images are used and 4 of 10 boxes; left out: 1 images without annotations of the classes, 1 images '
         'below 32 pixels, 1 boxes to be ignored, 1 boxes outside of their image, 2 boxes smaller than a pixel or '

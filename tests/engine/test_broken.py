@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -14,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmiformer.damage import encloses_area, is_cut
+from mmiformer.damage import draws_area, encloses_area, is_cut
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.broken import BrokenSample, check_samples
 from mmiformer.engine.cli import exit_if_broken
@@ -96,6 +98,7 @@ def spoiled(request, scenes, tmp_path) -> tuple[str, Path, dict[str, str]]:
 
 
 TOLERANT = {'default_hooks.broken_data.limit': 0.6}
+SKIPPING = {'default_hooks.broken_data.skip_in_evaluation': True}
 
 
 def test_broken_samples_are_named_once_and_replaced(spoiled, tmp_path, monkeypatch):
@@ -104,7 +107,7 @@ def test_broken_samples_are_named_once_and_replaced(spoiled, tmp_path, monkeypat
     said = []
     monkeypatch.setattr(logging.Logger, 'warning', lambda self, text, *args, **options: said.append(text))
     whole = train(name, root, tmp_path / 'whole', **TOLERANT)
-    named = [text.partition(' so far: ')[2] for text in said if text.startswith('broken and replaced')]
+    named = [text.partition(' so far: ')[2] for text in said if text.startswith('broken and left out')]
     assert sorted(re.sub(r'\d+ x \d+', 'N x N', text) for text in named) == sorted(
         f'{path}: {fault}' for path, fault in broken.items()
     )
@@ -157,7 +160,7 @@ def test_broken_samples_of_two_processes(scenes, tmp_path):
         one, two = (json.loads((tmp_path / f'{name}_{rank}.json').read_text()) for rank in range(2))
         assert sorted(one) == sorted(two) == [f'{path}: it is cut off' for path in images[:2]]
         (log,) = (tmp_path / name).glob('*/*.log')
-        assert log.read_text().count('broken and replaced, ') == 2
+        assert log.read_text().count('broken and left out, ') == 2
     ends = [state(read_checkpoint(find_checkpoint('auto', tmp_path / name))) for name in ('alone', 'workers')]
     assert differences(*ends) == []
     one, two = ((tmp_path / f'strict_{rank}').read_text() for rank in range(2))
@@ -192,7 +195,7 @@ def test_broken_data_is_an_error_in_evaluation(name, scenes, tmp_path):
     truncate(images[1])
     with pytest.raises(BrokenSample, match=rf'^{images[1]}: it is cut off\nA result without .*skip_in_evaluation'):
         evaluate(2, tmp_path / folder)
-    figures = evaluate(0, tmp_path / folder, **{'default_hooks.broken_data.skip_in_evaluation': True})
+    figures = evaluate(0, tmp_path / folder, **SKIPPING)
 
     shutil.copytree(scenes / folder, tmp_path / 'rest' / folder)  # the same, without the image
     rest = tmp_path / 'rest' / folder
@@ -227,31 +230,61 @@ def test_the_exit_code_says_that_something_was_broken(scenes, tmp_path):
     exit_if_broken(0, 'none')
 
 
-def test_polygons_without_area_are_not_learned_from():
-    class Load:
-        def __call__(self, results):
-            return results
+FLAT = {
+    'a line': [[1, 1, 2, 2, 3, 3]],
+    'two corners': [[1, 2, 3, 4]],
+    'a point first': [[1, 2], [2, 2, 12, 2, 12, 12]],
+    'no number': [[2, 2, 12, 2, 12, 12, math.nan, 12]],  # the last ones would take all memory
+    'far away': [[2, 2, 12, 2, 12, 12, 1e9, 12]],
+    'farther than floats go': [[2, 2, 12, 2, 12, 12, 10**400, 12]],
+    'one of two': [[2, 2, 12, 2, 12, 12], [2, 2, 12, 2, math.inf, 12]],
+}
 
-    Load.__name__ = 'LoadAnnotations'
 
-    class Data(BaseDataset):
-        def load_data_list(self):
-            masks = [
-                [[0, 0, 4, 0, 4, 4]],
-                [[1, 1, 2, 2, 3, 3]],
-                [[5, 5, 5, 5, 5, 5], [0, 0, 9, 0, 9, 9]],
-                [[1, 2, 3, 4]],
-            ]
-            return [dict(instances=[dict(mask=mask, ignore_flag=0) for mask in masks])]
+def spoil_masks(root: Path, split: str, masks: Iterable[list]) -> str:
+    """Give an image annotations with masks; which image."""
+    (path,) = (root / 'annotations').glob(f'*{split}2017.json')
+    content = json.loads(path.read_text())
+    first = content['annotations'][0]
+    content['annotations'] += [
+        {**first, 'id': 10**6 + number, 'segmentation': mask} for number, mask in enumerate(masks)
+    ]
+    path.write_text(json.dumps(content))
+    (name,) = (image['file_name'] for image in content['images'] if image['id'] == first['image_id'])
+    return str(root / f'{split}2017' / name)
 
-    dataset = Data(pipeline=[])
-    dataset.pipeline = Compose([])
-    dataset.pipeline.transforms.append(Load())
-    check_samples(dataset, frozenset())
-    checked = dataset.pipeline
-    check_samples(dataset, frozenset())
-    assert dataset.pipeline is checked
-    assert [one['ignore_flag'] for one in dataset[0]['instances']] == [0, 1, 0, 1]
+
+def test_polygons_without_area(scenes, tmp_path, monkeypatch):
+    """They are not learned from, and their image is no part of an evaluation."""
+    shutil.copytree(scenes / 'coco', tmp_path / 'coco')
+    learned, evaluated = (spoil_masks(tmp_path / 'coco', split, FLAT.values()) for split in ('train', 'val'))
+    said = []
+    monkeypatch.setattr(logging.Logger, 'warning', lambda self, text, *args, **options: said.append(text))
+    options = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1, **TOLERANT}
+    with pytest.raises(BrokenSample, match=rf'^{evaluated}: an annotation has no polygon with an area\n'):
+        train('tiny_mask_rcnn', tmp_path, tmp_path / 'strict', **options)
+    (named,) = (text for text in said if text.startswith('broken'))
+    assert named.endswith(f' so far: {learned}: an annotation has no polygon with an area')
+    train('tiny_mask_rcnn', tmp_path, tmp_path / 'run', **options, **SKIPPING)
+    assert f'broken and left out of the evaluation: {evaluated}: an annotation has no polygon with an area' in said
+    with pytest.raises(
+        UserError, match=f'^1 of 16 samples of the training data are broken.*: {learned}: an annotation'
+    ):
+        train('tiny_mask_rcnn', tmp_path, tmp_path / 'limit', **{**options, 'default_hooks.broken_data.limit': 0.05})
+
+
+def test_repeating_the_data_does_not_raise_the_limit(scenes, tmp_path):
+    shutil.copytree(scenes / 'ade', tmp_path / 'ade')
+    truncate(min((tmp_path / 'ade/images/training').iterdir()))
+    dataset = open_config(DATA / 'tiny_sem_fpn.py', tmp_path / 'ade').train_dataloader.dataset
+    repeated = dict(type='RepeatDataset', times=10, dataset=dataset)
+    with pytest.raises(UserError, match='^1 of 16 samples'):
+        train(
+            'tiny_sem_fpn',
+            tmp_path,
+            tmp_path / 'run',
+            **{'train_dataloader.dataset': {**repeated, '_delete_': True}, 'default_hooks.broken_data.limit': 0.03},
+        )
 
 
 def test_turned_photos_are_whole(tmp_path):
@@ -289,6 +322,13 @@ def test_area(polygon, area):
     assert encloses_area(polygon) is area
 
 
+@pytest.mark.parametrize('mask', FLAT.values(), ids=FLAT)
+def test_masks_that_cannot_be_drawn(mask):
+    assert not draws_area(mask)
+    assert draws_area([[2, 2, 12, 2, 12, 12], [1, 2]])  # the toolbox leaves out the second
+    assert draws_area([[2, 2, 60000, 2, 60000, 60000]])  # of a satellite
+
+
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp'])
 def test_cut_files(suffix, tmp_path):
     path = tmp_path / f'image{suffix}'
@@ -299,6 +339,37 @@ def test_cut_files(suffix, tmp_path):
     if suffix != '.bmp':
         path.write_bytes(path.read_bytes()[:3000])
         assert is_cut(str(path))
+
+
+def test_cut_after_the_thumbnail(tmp_path):
+    """A JPEG's thumbnail is a whole JPEG in its head."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    small, large = (cv2.imencode('.jpg', one)[1].tobytes() for one in (pixels[::4, ::4], pixels))
+    head = large[:2] + b'\xff\xe1' + (len(small) + 8).to_bytes(2, 'big') + b'Exif\0\0' + small
+    path = tmp_path / 'photo.jpg'
+    path.write_bytes(head + large[2:])
+    assert not is_cut(str(path))
+    path.write_bytes(head + large[2:2000])
+    assert cv2.imread(str(path)) is not None and is_cut(str(path))
+
+
+@pytest.mark.parametrize('loads', ['img_path', 'seg_map_path'])
+def test_a_png_whose_end_is_zeros(loads, tmp_path):
+    """As a crash of the system leaves it; Pillow raises a SyntaxError."""
+    cv2.imwrite(str(tmp_path / 'good.png'), np.zeros((64, 64), np.uint8))
+    cv2.imwrite(str(tmp_path / 'bad.png'), np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8))
+    whole = (tmp_path / 'bad.png').read_bytes()
+    (tmp_path / 'bad.png').write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
+    paths = dict.fromkeys(('img_path', 'seg_map_path'), str(tmp_path / 'good.png')) | {loads: str(tmp_path / 'bad.png')}
+
+    class Pair(BaseDataset):
+        def load_data_list(self):
+            return [dict(paths, reduce_zero_label=False, label_map=None, seg_fields=[])]
+
+    dataset = Pair(pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+    check_samples(dataset, frozenset())
+    with pytest.raises(BrokenSample, match='bad.png: it is cut off'):
+        dataset[0]
 
 
 def test_limits():
