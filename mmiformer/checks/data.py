@@ -137,6 +137,10 @@ def _check_detection(
         yield _wrong(where, error)
         classes = None
     loads = list(data.transforms('LoadAnnotations'))
+    if filters and loads and not coco.ids:  # beside others, images of nothing may be meant
+        level = 'error' if where == 'train_dataloader.dataset' else 'warning'
+        what = f'{data.annotations} has no annotations, so nothing can be learned from it'
+        yield Finding(level, where, what, 'Take the file of the instances.')
     masks = any(load.get('with_mask') for load in loads)
     own = [metric for metric in metrics if metric.get('ann_file') and _same_file(metric['ann_file'], coco.path)]
     use = CocoUse(

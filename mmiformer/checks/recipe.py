@@ -21,7 +21,7 @@ from ..versions import versions
 from .findings import Finding
 
 DECAYS = ('PolyLR', 'CosineAnnealingLR', 'MultiStepLR', 'ExponentialLR', 'StepLR')  # what a schedule ends with
-GRADUAL = DECAYS[:2]  # those whose rates depend on where they end
+GRADUAL = ('PolyLR', 'CosineAnnealingLR', 'LinearLR')  # what depends on where it ends
 
 
 def check_recipe(cfg: Config, resumed: Mapping[str, Any] | None = None) -> Iterator[Finding]:
@@ -33,6 +33,7 @@ def check_recipe(cfg: Config, resumed: Mapping[str, Any] | None = None) -> Itera
     """
     yield from check_batch(cfg)
     yield from check_schedule(cfg)
+    yield from check_sampler(cfg)
     yield from check_start(cfg, resumed)
     yield from check_norms(cfg)
     yield from list(check_saving(cfg)) or check_room(cfg, resumed)
@@ -51,18 +52,18 @@ def check_batch(cfg: Config) -> Iterator[Finding]:
     rate = optimizer.get('lr')
     if not isinstance(rate, (int, float)):  # building it will say so
         rate = None
-    planned = rate and (_of_file(cfg) or rate)
+    planned = rate if rate is None else _of_file(cfg) or rate
     wanted = planned and base and planned * batch / base
     if wanted and recipe.get('enable'):
         rate *= processes * images / base  # MMEngine does not count what is accumulated
     what = f'a batch of {batch} ({made_of})'
-    if rate:
+    if rate is not None:
         what += f', {kind(optimizer) if "type" in optimizer else "optimizer"} with a learning rate of {rate:.4g}'
     if base is None:
         yield Finding('fact', 'optim_wrapper', what)
-    elif math.isclose(rate, wanted) if rate else batch == base or recipe.get('enable'):
+    elif math.isclose(rate, wanted or 0) if rate is not None else batch == base or recipe.get('enable'):
         yield Finding('fact', 'optim_wrapper', f'{what}, which belongs to it: the recipe has a batch of {base}')
-    elif rate and not math.isclose(rate, planned):
+    elif rate is not None and not math.isclose(rate, planned):
         yield Finding(
             'warning',
             'optim_wrapper',
@@ -107,7 +108,7 @@ def check_schedule(cfg: Config) -> Iterator[Finding]:
         what = f'{name} lowers the learning rate after {few(late)} {unit}, and the run has {length}'
         yield Finding('warning', 'param_scheduler', what, f'Set param_scheduler.{last}.milestones.')
     elif name in DECAYS and ends[last] < length or name in GRADUAL and ends[last] > length:
-        stays = 'then stays' if ends[last] < length else 'does not come down to its end'
+        stays = 'then stays' if ends[last] < length else 'does not come to its end'
         yield Finding(
             'warning',
             'param_scheduler',
@@ -116,6 +117,14 @@ def check_schedule(cfg: Config) -> Iterator[Finding]:
         )
     elif parts:
         yield Finding('fact', 'param_scheduler', f'{length} {unit}: {", ".join(map(kind, parts))}')
+
+
+def check_sampler(cfg: Config) -> Iterator[Finding]:
+    """Check that epochs end."""
+    sampler = cfg.train_dataloader.get('sampler') or {}
+    if 'type' in sampler and kind(sampler) == 'InfiniteSampler' and _by_epoch(cfg):
+        fix = 'Set train_dataloader.sampler.type=DefaultSampler, or count iterations in train_cfg.'
+        yield Finding('error', 'train_dataloader', 'with an InfiniteSampler, the first epoch never ends', fix)
 
 
 def _by_epoch(cfg: Config) -> bool:

@@ -61,5 +61,7 @@ def reason(error: Exception) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not text:  # an assertion, for example
         text = traceback.extract_tb(error.__traceback__)[-1].line
+    if 'need at least one array to concatenate' in text:
+        return 'no image is left in the data set'
     text = text if len(text) <= 600 else f'{text[:600]} ...'  # MMEngine's may show the config
     return text if type(error) is ValueError else f'{type(error).__name__}: {text}'

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,15 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.nn import Module
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import UserError
 from ..stack import skips_iterations
 from .broken import BrokenSample, check_samples, ignored_numbers
 
 REPLACEMENTS = 10  # how often a sample is replaced before a run is stopped
+_NO_BATCH = (
+    'train_dataloader: all images together make no batch. Reduce train_dataloader.batch_size, or set '
+    'train_dataloader.drop_last=False'
+)
 
 
 def seed_all(*numbers: int) -> None:
@@ -66,7 +71,11 @@ class NumberedBatches(Sampler):
         for number in count():
             if hasattr(self.sampler, 'set_epoch'):
                 self.sampler.set_epoch(number)
-            yield from self.batches
+            batches = iter(self.batches)
+            first = next(batches, None)
+            if first is None:
+                raise UserError(_NO_BATCH)
+            yield from chain([first], batches)
 
 
 def _load_batch(
@@ -139,6 +148,8 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def __init__(self, runner, *args: Any, **kwargs: Any):
         super().__init__(runner, *args, **kwargs)
+        if not len(self.dataloader):
+            raise UserError(_NO_BATCH)
         self._batches = number_batches(self.dataloader, runner.seed, endless=False, ignored=_ignored(runner))
         self.done = 0
         self.broken: list[str] = []

@@ -12,7 +12,15 @@ from mmengine.runner import CheckpointLoader
 from mmiformer import checks
 from mmiformer.checks import check_config, count_images, recipe
 from mmiformer.checks.findings import Finding, raise_errors, table
-from mmiformer.checks.recipe import check_batch, check_norms, check_room, check_saving, check_schedule, check_start
+from mmiformer.checks.recipe import (
+    check_batch,
+    check_norms,
+    check_room,
+    check_sampler,
+    check_saving,
+    check_schedule,
+    check_start,
+)
 from mmiformer.datasets.sources import ADE20K, COCO, IMAGENET
 from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.errors import MissingFile, UserError
@@ -212,6 +220,9 @@ def test_a_learning_rate_of_ones_own():
     cfg.optim_wrapper.optimizer.lr = 1e-3
     (finding,) = check_batch(cfg)
     assert finding.level == 'warning' and 'rate of 0.001 is not' in finding.what and 'lr=0.0002' in finding.fix
+    cfg.optim_wrapper.optimizer.lr = 0.0
+    (finding,) = check_batch(cfg)
+    assert finding.level == 'warning' and 'rate of 0 is not' in finding.what and 'lr=0.0002' in finding.fix
 
 
 # ------------------------------------------------------------------------------------------------------------ recipe
@@ -236,7 +247,7 @@ def test_a_schedule_that_ends_before_the_run(cfg):
     [
         ('mask_rcnn/iformer_t_1x', dict(max_epochs=9), 'after 11 epochs, and the run has 9'),
         ('mask_rcnn/iformer_t_1x', dict(max_epochs=6), 'after 8, 11 epochs, and the run has 6'),
-        ('sem_fpn/iformer_t_40k', dict(max_iters=20000), 'after 40000 iterations, and the run after 20000'),
+        ('sem_fpn/iformer_t_40k', dict(max_iters=20000), 'PolyLR ends after 40000 iterations, and the run after 20000'),
     ],
 )
 def test_a_schedule_that_ends_after_the_run(name, option, said):
@@ -245,6 +256,22 @@ def test_a_schedule_that_ends_after_the_run(name, option, said):
     cfg.train_cfg.update(option)
     (finding,) = check_schedule(cfg)
     assert finding.level == 'warning' and said in finding.what and 'Set param_scheduler.' in finding.fix
+
+
+def test_a_warm_up_that_ends_after_the_run(cfg):
+    by_epoch = 'max_epochs' in cfg.train_cfg
+    cfg.param_scheduler = [dict(type='LinearLR', by_epoch=by_epoch, end=500)]
+    cfg.train_cfg.update(dict(max_epochs=10) if by_epoch else dict(max_iters=10))
+    (finding,) = check_schedule(cfg)
+    assert finding.level == 'warning' and finding.what.startswith('LinearLR ends after 500 ')
+
+
+def test_epochs_without_an_end():
+    cfg = get_config('sem_fpn/iformer_t_40k')
+    assert cfg.train_dataloader.sampler.type == 'InfiniteSampler' and list(check_sampler(cfg)) == []
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
+    (finding,) = check_sampler(cfg)
+    assert finding.level == 'error' and 'sampler.type=DefaultSampler' in finding.fix
 
 
 def test_a_run_that_saves_nothing():

@@ -70,6 +70,20 @@ def message(config):
     return '\n'.join(f'{finding.what}\n{finding.fix}' for finding in wrong)
 
 
+def test_a_training_file_without_annotations(tmp_path):
+    config = make_coco(tmp_path)
+    config.update(filter_cfg=dict(filter_empty_gt=False), pipeline=[dict(type='LoadAnnotations', with_bbox=True)])
+    where = 'train_dataloader.dataset'
+    assert not errors(check_dataset(config, where))
+    file = Path(config.data_root, config.ann_file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(annotations=[])))
+    (wrong,) = errors(check_dataset(config, where))
+    assert 'has no annotations' in wrong.what
+    assert not errors(check_dataset(config, f'{where}.datasets.1'))  # images of nothing, beside others
+    config.pipeline = []  # unlabeled images
+    assert not errors(check_dataset(config, where))
+
+
 def check(config):
     """Nothing is wrong."""
     assert not errors(check_dataset(config))

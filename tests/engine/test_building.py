@@ -51,6 +51,7 @@ def test_messages_for_users_stay_as_they_are():
         (dict(optim_wrapper=dict(clip_grad=dict(max=1))), 'optim_wrapper: TypeError: '),
         (dict(custom_hooks=['EMAHook']), 'custom_hooks or default_hooks: TypeError: '),
         (dict(train_dataloader=dict(sampler=dict(type='Nope'))), 'train_dataloader.sampler: KeyError: Nope'),
+        (dict(train_dataloader=dict(dataset=dict(indices=0))), 'train_dataloader.dataset: no image is left'),
         (dict(val_evaluator=dict(metric=['box'])), 'val_evaluator: KeyError'),
         (dict(visualizer=dict(type='Nope')), 'visualizer: KeyError: Nope'),
         (

@@ -131,6 +131,17 @@ def test_a_resumed_epoch_is_shuffled_as_it_would_have_been(cfg):
     assert first.model.seen == epochs[0] and second.model.seen == epochs[1] + epochs[2]
 
 
+@pytest.mark.parametrize(
+    'loop', [dict(type='EpochBasedTrainLoop', max_epochs=2), dict(type='IterBasedTrainLoop', max_iters=2)]
+)
+def test_data_that_make_no_batch(loop, cfg):
+    """Else the run would be over at once, with nothing learned, or never."""
+    cfg.train_dataloader.update(drop_last=True, batch_size=SIZE + 1, sampler=dict(type='DefaultSampler'))
+    cfg.train_cfg = loop
+    with pytest.raises(UserError, match=r'no batch. Reduce train_dataloader.batch_size'):
+        run(cfg, loop['type'])
+
+
 class Rates(Hook):
     """Notes the learning rate of each iteration."""
 
