@@ -48,10 +48,15 @@ def reason(error: Exception) -> str:
 
 def draws_area(polygons: Sequence[Sequence[float]]) -> bool:
     """Whether the polygons of a mask, each x, y, x, y, ..., can be drawn, and one of them encloses an area."""
-    # pycocotools takes a list that begins with four numbers for boxes, and with fewer for nothing that it knows.
-    return (
-        len(polygons) > 0 and len(polygons[0]) > 4 and any(map(encloses_area, polygons)) and all(map(_ends, polygons))
-    )
+    return any(map(encloses_area, polygons)) and all(map(_ends, polygons))
+
+
+def begins_short(polygons: Sequence[Sequence[float]]) -> bool:
+    """Whether the first polygon of a mask has too few points for pycocotools, which by it takes all for boxes, say.
+
+    Where a toolbox loads masks, it leaves such polygons out and learns from the others.
+    """
+    return len(polygons) > 0 and len(polygons[0]) < 6
 
 
 def _ends(polygon: Sequence[float]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.coco_file import FLAT, NO_MASK, NO_POLYGON, RUN_LENGTHS, STRANGE, CocoFile
+from ..datasets.coco_file import FLAT, NO_MASK, NO_POLYGON, RUN_LENGTHS, SHORT_FIRST, STRANGE, CocoFile
 from ..errors import few
 from .findings import Finding
 
@@ -175,15 +175,16 @@ class _Judge:
                 f'{self.some(chosen)} have a `segmentation` that is neither polygons nor run lengths',
                 'Write a list of polygons, [[x1, y1, x2, y2, ...], ...], even for one, or {"counts", "size"}.',
             )
-        learned = coco.crowd != 1  # crowds are only evaluated
-        if (chosen := needed & (coco.masks == NO_POLYGON) & (learned | self.use.evaluation)).any():
+        # Where it learns, the toolbox leaves out crowds and polygons that are too short.
+        flat = np.isin(coco.masks, (NO_POLYGON, SHORT_FIRST)) if self.use.evaluation else coco.masks == NO_POLYGON
+        if (chosen := needed & flat & ((coco.crowd != 1) | self.use.evaluation)).any():
             images = np.unique(coco.image[chosen]).tolist()
             found = self.use.loaded and not (chosen & ~self.used).any()  # by the pipeline, which can leave them out
             yield Finding(
                 'error',
                 self.use.where,
                 f'{self.coco.path}: {self.some(chosen)} in {len(images)} images have no polygon with an area, of at '
-                'least three points [x1, y1, x2, y2, x3, y3]',
+                'least three points [x1, y1, x2, y2, x3, y3]' + ', or begin with a shorter one' * self.use.evaluation,
                 'Write each polygon as one list of numbers, not as a list of points, and leave out smaller ones.',
                 tuple(coco.images[index] for index in images),
                 len(images) / len(np.unique(coco.image[needed])) if found else 0,

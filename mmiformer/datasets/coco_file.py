@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ..damage import draws_area
+from ..damage import begins_short, draws_area
 from ..errors import UserError
 
 # What the `segmentation` of an annotation is: none; polygons; run lengths; no polygon that encloses an area, as a list
-# x, y, x, y, ... of three points or more; the numbers of a polygon that are not in a list of polygons; anything else.
-NO_MASK, POLYGONS, RUN_LENGTHS, NO_POLYGON, FLAT, STRANGE = range(6)
+# x, y, x, y, ... of three points or more; polygons, the first of fewer points; the numbers of a polygon that are not in
+# a list of polygons; anything else.
+NO_MASK, POLYGONS, RUN_LENGTHS, NO_POLYGON, SHORT_FIRST, FLAT, STRANGE = range(7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,9 @@ def _mask(segmentation: Any) -> int:
     if type(segmentation) is list:
         if set(map(type, segmentation)) != {list}:
             return FLAT
-        return POLYGONS if draws_area(segmentation) else NO_POLYGON
+        if not draws_area(segmentation):
+            return NO_POLYGON
+        return SHORT_FIRST if begins_short(segmentation) else POLYGONS
     if type(segmentation) is dict and segmentation.get('size') and type(segmentation.get('counts')) in (list, str):
         return RUN_LENGTHS
     return STRANGE

@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset, Compose
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ..damage import draws_area, is_cut, reason
+from ..damage import begins_short, draws_area, is_cut, reason
 from ..errors import UserError
 from .building import reason as _told
 from .config import nodes
@@ -87,9 +87,12 @@ class CheckedPipeline(Compose):
         flat = [
             instance
             for instance in results.get('instances') or ()
-            if isinstance(instance.get('mask'), list) and not draws_area(instance['mask'])
+            if isinstance(mask := instance.get('mask'), list)
+            and (not draws_area(mask) or self._advice and begins_short(mask))
         ]
-        fault = self._say(path, 'an annotation has no polygon with an area')
+        short = all(draws_area(instance['mask']) for instance in flat)
+        what = 'begins with a polygon of fewer than three points' if short else 'has no polygon with an area'
+        fault = self._say(path, f'an annotation {what}')
         if flat and self._advice:
             raise BrokenSample(fault)
         if not all(instance.get('ignore_flag') for instance in flat):

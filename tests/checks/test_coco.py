@@ -194,6 +194,15 @@ def test_masks_that_an_evaluation_can_leave_out(found, loaded, box, share):
     assert not errors(found(spoil, TRAINING))  # which learns from no crowd
 
 
+def test_a_short_polygon_first(found):
+    def spoil(content):
+        content['annotations'][0]['segmentation'] = [[1, 2, 3, 4], [2, 2, 12, 2, 12, 12]]
+
+    assert not errors(found(spoil, TRAINING))
+    (finding,) = errors(found(spoil, EVALUATION))
+    assert 'or begin with a shorter one' in finding.what
+
+
 def test_polygons_leave_out_run_lengths(found):
     spoil = each('segmentation', lambda _: dict(size=[60, 80], counts=[9, 900, 3891]))
     assert found(spoil) == []

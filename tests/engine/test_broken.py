@@ -17,14 +17,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from mmiformer.damage import draws_area, encloses_area, is_cut
+from mmiformer.damage import begins_short, draws_area, encloses_area, is_cut
 from mmiformer.datasets.shapes import make_dataset
 from mmiformer.engine.broken import BrokenSample, check_samples
 from mmiformer.engine.cli import exit_if_broken
-from mmiformer.engine.config import open_config
+from mmiformer.engine.config import import_toolbox, open_config
 from mmiformer.engine.hooks import BrokenData
 from mmiformer.engine.launch import LAUNCHERS, fit_to_cpu
 from mmiformer.engine.runner import WholeRunner
@@ -233,7 +233,6 @@ def test_the_exit_code_says_that_something_was_broken(scenes, tmp_path):
 FLAT = {
     'a line': [[1, 1, 2, 2, 3, 3]],
     'two corners': [[1, 2, 3, 4]],
-    'a point first': [[1, 2], [2, 2, 12, 2, 12, 12]],
     'no number': [[2, 2, 12, 2, 12, 12, math.nan, 12]],  # the last ones would take all memory
     'far away': [[2, 2, 12, 2, 12, 12, 1e9, 12]],
     'farther than floats go': [[2, 2, 12, 2, 12, 12, 10**400, 12]],
@@ -271,6 +270,24 @@ def test_polygons_without_area(scenes, tmp_path, monkeypatch):
         UserError, match=f'^1 of 16 samples of the training data are broken.*: {learned}: an annotation'
     ):
         train('tiny_mask_rcnn', tmp_path, tmp_path / 'limit', **{**options, 'default_hooks.broken_data.limit': 0.05})
+
+
+def test_a_short_polygon_first(scenes, tmp_path):
+    """The toolbox leaves it out and learns from the others; pycocotools would take all of them for boxes."""
+    shutil.copytree(scenes / 'coco', tmp_path / 'coco')
+    mask = [[1, 2, 3, 4], [2, 2, 12, 2, 12, 12]]
+    assert draws_area(mask) and begins_short(mask)
+    spoil_masks(tmp_path / 'coco', 'train', [mask])
+    evaluated = spoil_masks(tmp_path / 'coco', 'val', [mask])
+    cfg = open_config(DATA / 'tiny_mask_rcnn.py', tmp_path / 'coco')
+    import_toolbox(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        learning, evaluating = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
+    check_samples(learning, frozenset())
+    assert all(learning) and not learning.pipeline.left_out
+    check_samples(evaluating, frozenset(), 'Restore it.')
+    with pytest.raises(BrokenSample, match=f'^{evaluated}: an annotation begins with a polygon of fewer than three'):
+        all(evaluating)
 
 
 def test_repeating_the_data_does_not_raise_the_limit(scenes, tmp_path):
