@@ -48,7 +48,7 @@ def reason(error: Exception) -> str:
 
 def draws_area(polygons: Sequence[Sequence[float]]) -> bool:
     """Whether the polygons of a mask, each x, y, x, y, ..., can be drawn, and one of them encloses an area."""
-    return any(map(encloses_area, polygons)) and all(map(_ends, polygons))
+    return any(map(encloses_area, polygons)) and all(map(ends, polygons))
 
 
 def begins_short(polygons: Sequence[Sequence[float]]) -> bool:
@@ -59,7 +59,7 @@ def begins_short(polygons: Sequence[Sequence[float]]) -> bool:
     return len(polygons) > 0 and len(polygons[0]) < 6
 
 
-def _ends(polygon: Sequence[float]) -> bool:
+def ends(polygon: Sequence[float]) -> bool:
     """Whether drawing a polygon ends: it takes time and memory for each pixel of its outline, also outside."""
     try:
         return hypot(*polygon) < FAR  # no corner is farther, and none is NaN

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.coco_file import FLAT, NO_MASK, NO_POLYGON, RUN_LENGTHS, SHORT_FIRST, STRANGE, CocoFile
+from ..datasets.coco_file import FLAT, NO_AREA, NO_MASK, RUN_LENGTHS, SHORT_FIRST, STRANGE, UNDRAWABLE, CocoFile
 from ..errors import few
 from .findings import Finding
 
@@ -175,9 +175,11 @@ class _Judge:
                 f'{self.some(chosen)} have a `segmentation` that is neither polygons nor run lengths',
                 'Write a list of polygons, [[x1, y1, x2, y2, ...], ...], even for one, or {"counts", "size"}.',
             )
-        # Where it learns, the toolbox leaves out crowds and polygons that are too short.
-        flat = np.isin(coco.masks, (NO_POLYGON, SHORT_FIRST)) if self.use.evaluation else coco.masks == NO_POLYGON
-        if (chosen := needed & flat & ((coco.crowd != 1) | self.use.evaluation)).any():
+        if self.use.evaluation:  # pycocotools counts an object below one pixel as it is
+            chosen = needed & np.isin(coco.masks, (SHORT_FIRST, UNDRAWABLE)) | self.used & (coco.masks == NO_AREA)
+        else:  # the toolbox leaves out crowds and too short polygons
+            chosen = needed & np.isin(coco.masks, (NO_AREA, UNDRAWABLE)) & (coco.crowd != 1)
+        if chosen.any():
             images = np.unique(coco.image[chosen]).tolist()
             found = self.use.loaded and not (chosen & ~self.used).any()  # by the pipeline, which can leave them out
             yield Finding(

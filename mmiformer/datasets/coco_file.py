@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ..damage import begins_short, draws_area
+from ..damage import begins_short, draws_area, ends
 from ..errors import UserError
 
-# What the `segmentation` of an annotation is: none; polygons; run lengths; no polygon that encloses an area, as a list
-# x, y, x, y, ... of three points or more; polygons, the first of fewer points; the numbers of a polygon that are not in
-# a list of polygons; anything else.
-NO_MASK, POLYGONS, RUN_LENGTHS, NO_POLYGON, SHORT_FIRST, FLAT, STRANGE = range(7)
+# What the `segmentation` of an annotation is: none; polygons, each a list x, y, x, y, ...; run lengths; polygons that
+# enclose no area; polygons that do, behind one of fewer than three points; polygons that pycocotools cannot draw; the
+# numbers of a polygon that are not in a list of polygons; anything else.
+NO_MASK, POLYGONS, RUN_LENGTHS, NO_AREA, SHORT_FIRST, UNDRAWABLE, FLAT, STRANGE = range(8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,9 +183,10 @@ def _mask(segmentation: Any) -> int:
     if type(segmentation) is list:
         if set(map(type, segmentation)) != {list}:
             return FLAT
-        if not draws_area(segmentation):
-            return NO_POLYGON
-        return SHORT_FIRST if begins_short(segmentation) else POLYGONS
+        short = begins_short(segmentation)
+        if draws_area(segmentation):
+            return SHORT_FIRST if short else POLYGONS
+        return UNDRAWABLE if short or not all(map(ends, segmentation)) else NO_AREA
     if type(segmentation) is dict and segmentation.get('size') and type(segmentation.get('counts')) in (list, str):
         return RUN_LENGTHS
     return STRANGE

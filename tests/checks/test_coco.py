@@ -194,6 +194,16 @@ def test_masks_that_an_evaluation_can_leave_out(found, loaded, box, share):
     assert not errors(found(spoil, TRAINING))  # which learns from no crowd
 
 
+def test_an_object_below_one_pixel(found):
+    """A line, say: no training uses it, and pycocotools counts it as it is."""
+
+    def spoil(content):
+        line = [[296.65, 388.33, 296.65, 388.33, 297.68, 388.33, 297.68, 388.33]]
+        content['annotations'][0].update(segmentation=line, bbox=[296.65, 388.33, 1.03, 0], area=0)
+
+    assert not errors(found(spoil, TRAINING)) and not errors(found(spoil, EVALUATION))
+
+
 def test_a_short_polygon_first(found):
     def spoil(content):
         content['annotations'][0]['segmentation'] = [[1, 2, 3, 4], [2, 2, 12, 2, 12, 12]]
