@@ -54,7 +54,7 @@ def compare_facts(
     metrics = {name: list(evaluators(cfg, (name,))) for name in names}
     yield from check_ignored(model, scope, data, data_configs(cfg, LOADERS[:1]), metrics)
     if checkpoint:
-        yield from _check_settings(model, scope, recorded(checkpoint, 'model'))
+        yield from _check_settings(model, scope, checkpoint)
 
 
 def _check_classes(cfg, data, everywhere, checkpoint) -> Iterator[Finding]:
@@ -90,10 +90,10 @@ def _check_classes(cfg, data, everywhere, checkpoint) -> Iterator[Finding]:
     yield from check_heads(model, cfg.default_scope, one.meta if one else recorded_meta(checkpoint), alternative)
 
 
-def _check_settings(model: Mapping[str, Any], scope: str, recorded: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_settings(model: Mapping[str, Any], scope: str, checkpoint: dict) -> Iterator[Finding]:
     """Check what the trained model was built with."""
     for part, keys in SETTINGS.items():
-        now, before = model.get(part) or {}, recorded.get(part) or {}
+        now, before = model.get(part) or {}, recorded(checkpoint, 'model', part)
         if not before or now.get('type') != before.get('type'):
             continue
         for key in keys:

@@ -82,7 +82,7 @@ def check_resumed(cfg: Config, checkpoint: dict) -> None:
         )
     if damaged := [key for key in ('message_hub', 'optimizer') if not isinstance(checkpoint[key], dict)]:
         raise UserError(f'--resume: the checkpoint is damaged: its {few(damaged)} is no dict. {_NEW_RUN}')
-    before = recorded(checkpoint, 'model').get('backbone', {})
+    before = recorded(checkpoint, 'model', 'backbone')
     now = cfg.model.get('backbone', {})
     if before and bool(before.get('norm_eval')) != bool(now.get('norm_eval')):
         raise UserError(
@@ -90,7 +90,7 @@ def check_resumed(cfg: Config, checkpoint: dict) -> None:
             f'with norm_eval={now.get("norm_eval", False)}. '
             'Give --no-pretrained again if it began with it, else leave it out'
         )
-    before = recorded(checkpoint, 'optim_wrapper').get('optimizer') or {}
+    before = recorded(checkpoint, 'optim_wrapper', 'optimizer')
     now = cfg.optim_wrapper.get('optimizer') or {}
     changed = [key for key in now if key in before and _plain(before[key]) != _plain(now[key])]
     if 'type' in changed:
@@ -114,22 +114,25 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value  # records are read as lists
 
 
-def recorded(checkpoint: dict, key: str) -> dict:
+def recorded(checkpoint: dict, *keys: str) -> dict:
     """A part of the config that MMEngine wrote into a checkpoint, read as data, without running it.
 
     Args:
         checkpoint: A checkpoint of MMEngine's.
-        key: A key at the top of the config.
+        keys: The keys that lead to it, from the top of the config.
 
     Returns:
         The dict; empty if the checkpoint records no such part, or one that is not plain data.
     """
     try:
         for statement in ast.parse(checkpoint.get('meta', {}).get('cfg') or '').body:
-            if isinstance(statement, ast.Assign) and statement.targets[0].id == key:
-                return _read_literal(statement.value)
-    except (SyntaxError, ValueError, AttributeError):
-        pass
+            if isinstance(statement, ast.Assign) and statement.targets[0].id == keys[0]:
+                part = _read_literal(statement.value)
+                for key in keys[1:]:
+                    part = part.get(key)
+                return part if isinstance(part, dict) else {}
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
+        pass  # the last ones are of a program that is nested too deeply
     return {}
 
 

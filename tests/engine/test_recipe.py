@@ -94,8 +94,25 @@ def test_the_recorded_model_is_read_without_running_it(cfg, tmp_path):
     model = recorded(dict(meta=dict(cfg=cfg.pretty_text)), 'model')
     assert model['backbone'] == cfg.model.backbone.to_dict()
     assert model['test_cfg']['rcnn']['nms'] == dict(type='nms', iou_threshold=0.5)
-    for text in (f'model = open({str(trap)!r}, "w")', 'model = dict(', '', 'x = 1'):
-        assert recorded(dict(meta=dict(cfg=text)), 'model') == {}
+    assert recorded(dict(meta=dict(cfg=cfg.pretty_text)), 'model', 'backbone') == model['backbone']
+    tampered = [
+        f'model = open({str(trap)!r}, "w")',
+        'model = dict(',
+        '',
+        'x = 1',
+        'model = dict(backbone=5)',
+        'model = 5',
+    ]
+    tampered += [
+        'model = ' + '-' * 5000 + '1',
+        'model = ' + '-' * 100000 + '1',
+        'model = {[]: 1}',
+        'model = \0',
+        5,
+        [5],
+    ]
+    for text in tampered:
+        assert recorded(dict(meta=dict(cfg=text)), 'model', 'backbone') == {}
     assert recorded({}, 'model') == {} and not trap.exists()
 
 
