@@ -261,8 +261,10 @@ class WholeRunner(Runner):
         return built
 
     def call_hook(self, fn_name, **kwargs):
-        if fn_name == 'before_save_checkpoint' and self._pending:
-            kwargs['checkpoint']['gradients'] = self._pending
+        if fn_name == 'before_save_checkpoint':
+            schedule.leave_out_functions(kwargs['checkpoint'])
+            if self._pending:
+                kwargs['checkpoint']['gradients'] = self._pending
         if fn_name not in ('before_run', 'before_train'):
             return super().call_hook(fn_name, **kwargs)
         for hook in self._hooks:  # those that cannot begin are not set up rightly

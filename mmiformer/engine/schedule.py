@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from .config import nodes
+
 logger = logging.getLogger(__name__)
 
 # What a scheduler records of where it stands; the rest is what it was built with.
@@ -22,7 +24,14 @@ def settings(schedulers: Sequence[_ParamScheduler]) -> list[dict[str, Any]]:
 
 
 def _settings(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key not in PROGRESS}
+    return {key: value for key, value in state.items() if key not in PROGRESS and not callable(value)}
+
+
+def leave_out_functions(checkpoint: dict[str, Any]) -> None:
+    """Leave those of OneCycleLR out of a checkpoint, in place: a file that holds them is refused when it is read."""
+    for state in nodes(checkpoint.get('param_schedulers')):
+        for key in [key for key, value in state.items() if callable(value)]:
+            del state[key]
 
 
 def follow_config(runner, planned: list[dict[str, Any]], recorded: Sequence[dict[str, Any]]) -> None:

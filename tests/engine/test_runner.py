@@ -269,6 +269,17 @@ def test_a_schedule_that_follows_validations_goes_on(validated):
     assert rates(validated, 'rest') == pytest.approx(whole[6:])
 
 
+def test_a_schedule_with_a_function_goes_on(cfg, caplog):
+    cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.1, total_steps=8, by_epoch=False)]
+    cfg.train_cfg.max_iters = 8
+    whole = rates(cfg, 'whole')
+    assert len(set(whole)) == 8
+    cfg.work_dir += '/resumed'
+    with pytest.raises(RuntimeError, match='crashed'):
+        run(cfg, 'crash', Fail(6))
+    assert rates(cfg, 'rest') == whole[4:] and 'as if it had been' not in caplog.text
+
+
 def test_the_best_checkpoint_of_another_folder_stays(validated):
     first = Path(validated.work_dir) / 'first'
     validated.work_dir = str(first)
