@@ -98,7 +98,7 @@ def test_a_spoiled_coco(coco, tmp_path, monkeypatch, capsys):
         ('error', '1 of 6 images are not of the size that', [2]),
         ('warning', '1 of 6 images have an EXIF orientation', [3]),
         ('warning', '1 images name a file that another one names, too', []),
-        ('note', '1 of 24 annotations (id 7) have no polygon with an area', []),
+        ('error', '1 of 24 annotations (id 7) in 1 images have no polygon with an area', None),
         ('note', '1 of 6 images are gray', None),
     ):
         (finding,) = [one for one in findings if text in one['what']]
@@ -165,7 +165,7 @@ def test_a_few_broken_samples_do_not_stop_a_training(coco, monkeypatch, caplog):
     command = ('train', MASK_RCNN, '--no-pretrained', '--data-root', coco)
     stopped = call(monkeypatch, *command)
     assert '1 of the 6 images that' in stopped and '1 of 5 images cannot be read' in stopped and not started
-    assert 'replaces up to 0.01 of its samples: default_hooks.broken_data.limit' in stopped
+    assert 'does without up to 0.01 of its samples: default_hooks.broken_data.limit' in stopped
     tolerant = ('--cfg-options', 'default_hooks.broken_data.limit=0.5')
     assert call(monkeypatch, *command, *tolerant) is None and started
     (coco / 'val2017/000000000001.jpg').unlink()
