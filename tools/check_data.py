@@ -37,8 +37,8 @@ def parse_args() -> Namespace:
 @command('nothing was written')
 def main() -> None:
     args = parse_args()
-    if args.workers is not None and args.workers < 1:
-        raise UserError(f'--workers {args.workers} must be positive')
+    if args.workers is not None and not 1 <= args.workers <= 1000:
+        raise UserError(f'--workers {args.workers}: give a number from 1 to 1000')
     out = (args.out or Path('work_dirs', Path(args.config).stem)).expanduser()
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; give a folder')

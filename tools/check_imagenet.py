@@ -32,8 +32,8 @@ def parse_args() -> Namespace:
     parser.add_argument('--out', metavar='FILE', type=Path, help='write the figures as JSON')
     add_trust(parser)
     args = parser.parse_args()
-    if args.workers < 0:
-        parser.error('--workers takes a number from 0 up')
+    if not 0 <= args.workers <= 1000:
+        parser.error('--workers takes a number from 0 to 1000')
     return args
 
 

@@ -22,6 +22,7 @@ from .evaluator import check_evaluator
 from .facts import compare_facts
 from .findings import Finding, raise_errors, table
 from .numbers import check_numbers
+from .paramwise import check_paramwise
 from .reading import Sample
 from .recipe import check_recipe
 
@@ -84,6 +85,7 @@ def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
         return
     yield from _as_far_as_known(compare_facts(cfg, loaders, checkpoint))
     if training:
+        yield from check_paramwise(cfg)
         yield from _as_far_as_known(check_recipe(cfg, checkpoint))
         if cfg.get('load_from') and not cfg.get('resume'):
             try:

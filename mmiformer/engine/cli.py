@@ -146,7 +146,8 @@ def _explain(error: Exception) -> str | None:
         return "a path begins with ~ and a name that is no user's"
     if isinstance(error, RuntimeError) and 'Symlink loop' in str(error):  # of Path.resolve
         return str(error)
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error):
+    too_large = "can't allocate memory" in str(error) or 'Storage size calculation overflowed' in str(error)
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or too_large:
         said = str(error) or 'the memory is full'
         return f'{said}\nReduce the batch (train_dataloader.batch_size) or the size of the images'
     return None

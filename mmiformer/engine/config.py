@@ -34,6 +34,10 @@ RUNNER_KEYS = RUNNER_ARGUMENTS | {
 }
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
+# What a config's parts are: dicts that have something in them, dicts, and dicts or lists of them.
+FILLED = ('model', 'optim_wrapper', *LOADERS)
+DICTS = ('train_cfg', 'val_cfg', 'test_cfg', 'default_hooks', 'log_processor', 'env_cfg', 'visualizer', 'auto_scale_lr')
+SEVERAL = (*EVALUATORS, 'param_scheduler', 'custom_hooks')
 # Toolboxes, and the extra of this package that brings what the others do not.
 SCOPES = {'mmdet': 'onedl', 'mmseg': 'onedl', 'mmpretrain': 'imagenet'}
 
@@ -55,6 +59,7 @@ def open_config(
     if data_root:
         set_data_root(cfg, data_root)
     merge_options(cfg, options or {})
+    _check_parts(cfg)
     for name in LOADERS:  # without workers, torch refuses to keep them
         if cfg.get(name) and not cfg[name].get('num_workers', 0):
             cfg[name].persistent_workers = False
@@ -77,7 +82,25 @@ def read_config(path: str | Path) -> Config:
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
     if (scope := cfg.get('default_scope')) not in SCOPES:
         raise UserError(f'config {path}: default_scope={scope!r}; the tools run configs of {", ".join(SCOPES)}')
+    _check_parts(cfg)
     return cfg
+
+
+def _check_parts(cfg: Config) -> None:
+    """Check that the parts of a config are dicts, or lists of dicts, where MMEngine takes nothing else.
+
+    Raises:
+        UserError: One is something else.
+    """
+    for name in (*FILLED, *DICTS, *SEVERAL):
+        value = cfg.get(name)
+        several = name in SEVERAL and isinstance(value, (list, tuple))
+        for part in value if several else [value]:
+            if part is not None and not isinstance(part, Mapping) or part == {} and name in FILLED:
+                kinds = 'a dict or a list of dicts' if name in SEVERAL else 'a dict, and not an empty one'
+                raise UserError(f'config {cfg.filename}: {name}={value!r} must be {kinds}')
+            if part and name in EVALUATORS and 'type' not in part:
+                raise UserError(f'config {cfg.filename}: {name}={part} has no type, such as CocoMetric')
 
 
 def _similar_config(path: Path) -> str:

@@ -148,6 +148,7 @@ class WholeRunner(Runner):
     build_log_processor = _naming(Runner.build_log_processor, 'log_processor')
     build_model = _naming(Runner.build_model, 'model')
     build_param_scheduler = _naming(Runner.build_param_scheduler, 'param_scheduler')
+    scale_lr = _naming(Runner.scale_lr, 'auto_scale_lr')
     register_hooks = _naming(Runner.register_hooks, 'custom_hooks', 'default_hooks')
 
     def build_optim_wrapper(self, optim_wrapper):

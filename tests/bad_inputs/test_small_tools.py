@@ -156,12 +156,15 @@ browse_dataset {segmentor} --data-root {ade} --out {out} --number 0
 browse_dataset {segmentor} --data-root {ade} --out {out} --seed -1
 check_data {segmentor} --data-root {ade} --out {out} --workers 0
 check_data {segmentor} --data-root {ade} --out {out} --workers -1
+check_data {segmentor} --data-root {ade} --out {out} --workers 99999
 train {segmentor} --data-root {ade} --work-dir {out} --seed -1
 train {segmentor} --data-root {ade} --work-dir {out} --vis -1
 train {segmentor} --data-root {ade} --work-dir {out} --launcher pytorch
 train {segmentor} --data-root {ade} --work-dir {out} --launcher slurm
 train {segmentor} --data-root {ade} --work-dir {out} --launcher mpi
 train {segmentor} --data-root {ade} --work-dir {out} --amp
+train {segmentor} --data-root {ade} --work-dir {out} --auto-scale-lr --cfg-options auto_scale_lr.base_batch_size=0
+compare_exports t --to onnx --sizes 999999999 --out {out}
 test {segmentor} {weights} --data-root {ade} --work-dir {out} --out {out}/x.txt
 test {segmentor} {weights} --data-root {ade} --work-dir {out} --precision int8
 test {segmentor} {weights} --data-root {ade} --work-dir {out} --runtime onnx --deploy

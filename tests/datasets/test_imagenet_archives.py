@@ -16,6 +16,7 @@ from mmiformer.datasets.sources import IMAGENET
 from mmiformer.errors import MissingFile, UserError
 
 from ..left_out import needs_extra
+from ..other_process import at_work
 
 needs_extra('imagenet')
 from scipy.io import savemat  # noqa: E402
@@ -103,6 +104,12 @@ def test_it_goes_on_where_it_stopped(source, root):
         path.unlink()
     whole.rmdir()  # as if it had been stopped before this one
     assert prepare_imagenet(source, root, val_only=True) == dict(validation=len(VALIDATED))
+
+
+def test_two_at_once(source, root):
+    with at_work(root), pytest.raises(UserError, match='another process is at work'):
+        prepare_imagenet(source, root)
+    assert not (root / 'train').exists() and not (root / 'val').exists()
 
 
 def test_what_is_wrong(source, root):

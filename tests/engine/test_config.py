@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmiformer.engine.config import import_toolbox, merge_options, open_config, read_config, require, set_data_root
+from mmiformer.engine.config import (
+    DICTS,
+    FILLED,
+    SEVERAL,
+    import_toolbox,
+    merge_options,
+    open_config,
+    read_config,
+    require,
+    set_data_root,
+)
 from mmiformer.errors import MissingFile, UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -55,6 +65,29 @@ def test_a_config_that_cannot_be_used(text, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         read_config(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize('part', [*FILLED, *DICTS, *SEVERAL])
+def test_parts_of_another_kind(part, tmp_path):
+    """In a config that inherits, where they take the place of a whole dict."""
+    path = tmp_path / 'mine.py'
+    for value in ("'x'", 3, True, [3], *(['dict(_delete_=True)'] if part in FILLED else [])):
+        path.write_text(f'_base_ = {str(MASK_RCNN)!r}\n{part} = {value}\n')
+        with pytest.raises(UserError, match=rf'^config {path}: {part}=.* must be a dict'):
+            read_config(path)
+    path.write_text(f'_base_ = {str(MASK_RCNN)!r}\n{part} = None\n')
+    read_config(path)
+
+
+def test_options_can_make_them_of_another_kind():
+    with pytest.raises(UserError, match='custom_hooks=3 must be a dict or a list of dicts'):
+        open_config(MASK_RCNN, options={'custom_hooks': 3})
+
+
+def test_a_metric_without_a_type(tmp_path):
+    (tmp_path / 'mine.py').write_text(f"_base_ = {str(MASK_RCNN)!r}\nval_evaluator = [dict(metric='bbox')]\n")
+    with pytest.raises(UserError, match='val_evaluator=.* has no type'):
+        read_config(tmp_path / 'mine.py')
 
 
 def test_options_are_applied(cfg, caplog):

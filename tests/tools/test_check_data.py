@@ -139,7 +139,7 @@ def test_everything_is_looked_at_where_a_run_takes_a_sample(coco, tmp_path, monk
 def test_wrong_calls(coco, tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     assert '--out file is a file' in call(monkeypatch, 'check_data', MASK_RCNN, '--out', 'file')
-    assert '--workers 0 must be positive' in call(monkeypatch, 'check_data', MASK_RCNN, '--workers', 0)
+    assert '--workers 0: give a number from 1' in call(monkeypatch, 'check_data', MASK_RCNN, '--workers', 0)
     assert 'there is no config nowhere.py' in call(monkeypatch, 'check_data', 'nowhere.py')
     assert call(monkeypatch, 'check_data', MASK_RCNN, '--unknown') == 2
     assert call(monkeypatch, 'check_data', MASK_RCNN, '--data-root', tmp_path / 'nowhere') == 3
