@@ -46,8 +46,10 @@ def settle(args: Namespace) -> None:
     """Use these threads and this device.
 
     Raises:
-        UserError: The GPU is not there.
+        UserError: The GPU is not there, or so many threads would be more than any machine has.
     """
+    if args.threads > 1000:
+        raise UserError(f'--threads {args.threads}: give a number up to 1000')
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.benchmark = True
     if args.device.type == 'cuda':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from .findings import Finding
 from .parts import find_type
 
 IOU_METRICS = ('mIoU', 'mDice', 'mFscore')
+IOU_KEYS = ('type', 'iou_metrics', 'ignore_index', 'nan_to_num', 'beta', 'output_dir', 'format_only', 'prefix')
 
 
 def check_evaluator(
@@ -37,7 +39,11 @@ def check_evaluator(
             yield Finding(
                 'error', where, "metric has 'segm', and the model no mask head", f"Set {where}.metric='bbox'."
             )
-        asked = metric.get('iou_metrics') or () if str(metric.get('type')).endswith('IoUMetric') else ()
+        is_iou = str(metric.get('type')).endswith('IoUMetric')
+        for key in metric if is_iou else ():  # it takes any keys
+            if key not in IOU_KEYS and (near := difflib.get_close_matches(key, IOU_KEYS, n=1, cutoff=0.85)):
+                yield Finding('error', f'{where}.{key}', 'IoUMetric does not read it', f'Did you mean {near[0]}?')
+        asked = metric.get('iou_metrics') or () if is_iou else ()
         if unknown := {*([asked] if isinstance(asked, str) else asked)} - {*IOU_METRICS}:
             what = f'IoUMetric has no {few(sorted(map(str, unknown)))}'  # which it would say after the evaluation
             yield Finding('error', where, what, f'Set {where}.iou_metrics to some of {", ".join(IOU_METRICS)}.')

@@ -8,7 +8,7 @@ import inspect
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,20 @@ def read_config(path: str | Path) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-    if (scope := cfg.get('default_scope')) not in SCOPES:
+    if (scope := cfg.get('default_scope')) not in [*SCOPES]:
         raise UserError(f'config {path}: default_scope={scope!r}; the tools run configs of {", ".join(SCOPES)}')
+    for key in cfg:
+        if key not in RUNNER_KEYS and (meant := _meant(key, RUNNER_KEYS, 0.8)):
+            said = f'config {path}: nothing reads {key!r}; did you mean {meant}?'
+            if not key.startswith(meant):
+                raise UserError(said)
+            logger.warning(said)  # it may be a variable that others are made of
     _check_parts(cfg)
     return cfg
 
 
 def _check_parts(cfg: Config) -> None:
-    """Check that the parts of a config are dicts, or lists of dicts, where MMEngine takes nothing else.
+    """Check that the parts of a config are dicts, lists of dicts or text where MMEngine takes nothing else.
 
     Raises:
         UserError: One is something else.
@@ -101,6 +107,11 @@ def _check_parts(cfg: Config) -> None:
                 raise UserError(f'config {cfg.filename}: {name}={value!r} must be {kinds}')
             if part and name in EVALUATORS and 'type' not in part:
                 raise UserError(f'config {cfg.filename}: {name}={part} has no type, such as CocoMetric')
+    for name in ('backbone', 'train_cfg', 'test_cfg'):
+        if not isinstance(part := (cfg.get('model') or {}).get(name), (Mapping, type(None))):
+            raise UserError(f'config {cfg.filename}: model.{name}={part!r} must be a dict')
+    if not isinstance(cfg.get('load_from'), (str, type(None))):
+        raise UserError(f'config {cfg.filename}: load_from={cfg.load_from!r} must be a path or None')
 
 
 def _similar_config(path: Path) -> str:
@@ -147,9 +158,8 @@ def _check_key(cfg: Config, key: str, value: object) -> str | None:
             node = node[int(part)]
         elif isinstance(node, Mapping):
             if part not in node:
-                near = difflib.get_close_matches(part, node, n=1, cutoff=0.85)
-                if near and _same_words(part, near[0]):
-                    raise UserError(f'--cfg-options {key}: did you mean {".".join([*done, near[0]])}?')
+                if meant := _meant(part, node):
+                    raise UserError(f'--cfg-options {key}: did you mean {".".join([*done, meant])}?')
                 if not done and part not in RUNNER_KEYS:
                     raise UserError(f'--cfg-options {key}: the config has no {part!r}; it has {few(node, 100)}')
                 return f'--cfg-options {key}: new, the config had no {part!r}' + (f' in {where}' if where else '')
@@ -162,6 +172,12 @@ def _check_key(cfg: Config, key: str, value: object) -> str | None:
     if isinstance(node, Mapping) and not isinstance(value, (Mapping, bool, type(None))):
         raise UserError(f'--cfg-options {key}: it is a dict with the keys {few(node)}, and cannot become {value!r}')
     return None
+
+
+def _meant(key: str, known: Collection[str], like: float = 0.85) -> str | None:
+    """Which known key a key is a mistyped form of, at least so much alike."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=like)
+    return near[0] if near and _same_words(key, near[0]) else None
 
 
 def _same_words(key: str, other: str) -> bool:

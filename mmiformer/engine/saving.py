@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
 import re
 from pathlib import Path
@@ -12,6 +14,7 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..checkpoint import archive_damage
@@ -32,6 +35,13 @@ class WholeCheckpointHook(CheckpointHook):
     """
 
     _saved_iteration: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # MMEngine hands them on when it saves the first checkpoint.
+        if unknown := self.args.keys() - inspect.signature(Runner.save_checkpoint).parameters.keys():
+            near = difflib.get_close_matches(unknown := min(unknown), inspect.signature(CheckpointHook).parameters, n=1)
+            raise TypeError(f'{unknown} is no argument of it' + (f'; did you mean {near[0]}?' if near else ''))
 
     def before_train(self, runner) -> None:
         super().before_train(runner)

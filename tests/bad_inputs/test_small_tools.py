@@ -180,6 +180,7 @@ export {segmentor} --to onnx --size 64 --out {out}
 serve_page {page} --port {port}
 benchmark t:nothing
 benchmark t --device cuda:99
+benchmark t --sizes 64 --threads 99999999
 benchmark_training {segmentor} --data-root {ade} --device cuda:99
 reproduce 5 --rows none
 reproduce 17 --measure --device cuda:99

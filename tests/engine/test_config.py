@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,40 @@ def test_parts_of_another_kind(part, tmp_path):
             read_config(path)
     path.write_text(f'_base_ = {str(MASK_RCNN)!r}\n{part} = None\n')
     read_config(path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'meant'),
+    [
+        ('modle = dict(backbone=dict(window_size=4))', 'model'),
+        ('train_dataloder = dict(batch_size=1)', 'train_dataloader'),
+        ('optim_wraper = dict(clip_grad=None)', 'optim_wrapper'),
+        ('custom_hook = []', 'custom_hooks'),
+        ('load_form = "w.pth"', 'load_from'),
+    ],
+)
+def test_mistyped_keys_of_a_config_that_inherits(text, meant, tmp_path):
+    (tmp_path / 'mine.py').write_text(f'_base_ = {str(MASK_RCNN)!r}\nmy_size = train_size = 3\n{text}\n')
+    with pytest.raises(UserError, match=rf'mine.py: nothing reads .*; did you mean {meant}\?'):
+        read_config(tmp_path / 'mine.py')
+
+
+def test_variables_of_a_config(tmp_path, caplog):
+    """Others are made of them, so a name that begins like a key is no mistake for sure."""
+    text = f'_base_ = {str(MASK_RCNN)!r}\nval_evaluator_abs = dict()\nmodels = train_pipelines = []\n'
+    (tmp_path / 'mine.py').write_text(text)
+    read_config(tmp_path / 'mine.py')
+    assert [record.message.rpartition('; ')[2] for record in caplog.records] == [
+        'did you mean val_evaluator?',
+        'did you mean model?',
+    ]
+
+
+@pytest.mark.parametrize('text', ['load_from = [3]', 'load_from = True', 'default_scope = []'])
+def test_what_is_no_text(text, tmp_path):
+    (tmp_path / 'mine.py').write_text(f'_base_ = {str(MASK_RCNN)!r}\n{text}\n')
+    with pytest.raises(UserError, match=f'mine.py: {re.escape(text.replace(" ", ""))}'):
+        read_config(tmp_path / 'mine.py')
 
 
 def test_options_can_make_them_of_another_kind():
