@@ -15,6 +15,7 @@ from ..datasets.coco_file import forget_coco
 from ..engine.broken import LIMIT
 from ..engine.config import evaluators
 from ..errors import UserError
+from ..models.loading import state_dict_of
 from .classes import check_loaded
 from .data import check_data
 from .dataset import data_configs
@@ -90,6 +91,7 @@ def _find(cfg, loaders, checkpoint, training) -> Iterator[Finding]:
         if cfg.get('load_from') and not cfg.get('resume'):
             try:
                 loaded = CheckpointLoader.load_checkpoint(cfg.load_from, 'cpu')
+                state_dict_of(loaded)
             except UserError as error:
                 yield Finding('error', 'load_from', str(error))
             else:

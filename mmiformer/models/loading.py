@@ -21,7 +21,7 @@ def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
     """{key: tensor} of what a weight file holds; it may lie under `state_dict` (MMEngine) or `model` (released).
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or not all in it are plain numbers.
     """
     state_dict = next((checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint), checkpoint)
     if not isinstance(state_dict, Mapping) or not all(
@@ -31,11 +31,22 @@ def state_dict_of(checkpoint: Mapping) -> dict[str, Tensor]:
             "no state dict is in the file, neither as a whole nor under 'state_dict' or 'model'. "
             f'Its keys: {few(checkpoint)}'
         )
+    if strange := [key for key, tensor in state_dict.items() if not _is_plain(tensor)]:
+        raise UserError(
+            f'{len(strange)} of the {len(state_dict)} weights in the file are sparse, nested, quantized, complex or '
+            f'without values: {few(strange)}. Save them as plain tensors'
+        )
     # torch's data-parallel wrappers and compiled modules put their own name before every key.
     for wrapper in ('module.', '_orig_mod.'):
         if state_dict and all(key.startswith(wrapper) for key in state_dict):
             state_dict = {key.removeprefix(wrapper): tensor for key, tensor in state_dict.items()}
     return dict(state_dict)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a module's parameter takes its values from it; torch passes over some of the others in silence."""
+    is_dense = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta
+    return is_dense and not tensor.is_quantized and not tensor.is_complex()
 
 
 def under(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmiformer import checkpoint
+from mmiformer.errors import UserError
 from mmiformer.hub import get_config
 from mmiformer.models import IFormer, IFormerClassifier
 from mmiformer.models import loading as module
@@ -33,6 +34,25 @@ def holds(backbone: nn.Module, name: str = 'cls_t') -> bool:
     """Whether a backbone has the released weights, all of them."""
     tensors = rename(backbone.state_dict(), 'mmiformer', 'released')
     return all(torch.equal(tensor, released(name)[key]) for key, tensor in tensors.items()) and len(tensors) > 100
+
+
+@pytest.mark.parametrize(
+    'tensor',
+    [
+        torch.eye(3).to_sparse(),
+        torch.eye(3).to_sparse_csr(),
+        torch.ones(3, 3, device='meta'),
+        torch.ones(3, 3, dtype=torch.complex64),
+        torch.quantize_per_tensor(torch.ones(3, 3), 0.1, 0, torch.qint8),
+    ],
+    ids=['sparse', 'compressed', 'without values', 'complex', 'quantized'],
+)
+def test_tensors_that_are_no_weights(tensor):
+    """torch fails on some of them and leaves others out in silence."""
+    whole = dict(b=torch.ones(3), c=torch.ones(1).expand(3))
+    assert module.state_dict_of(whole).keys() == whole.keys()
+    with pytest.raises(UserError, match='1 of the 3 weights in the file are .*: a. Save'):
+        module.state_dict_of(dict(state_dict=dict(whole, a=tensor)))
 
 
 # --- every layout on every path
