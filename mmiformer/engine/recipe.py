@@ -82,6 +82,9 @@ def check_resumed(cfg: Config, checkpoint: dict) -> None:
         )
     if damaged := [key for key in ('message_hub', 'optimizer') if not isinstance(checkpoint[key], dict)]:
         raise UserError(f'--resume: the checkpoint is damaged: its {few(damaged)} is no dict. {_NEW_RUN}')
+    meta = checkpoint['meta']
+    if any(not isinstance(number := meta.get(key, 0), int) or number < 0 for key in ('epoch', 'iter', 'epoch_iter')):
+        raise UserError('--resume: the checkpoint is damaged: its epoch or iteration is no number')
     before = recorded(checkpoint, 'model', 'backbone')
     now = cfg.model.get('backbone', {})
     if before and bool(before.get('norm_eval')) != bool(now.get('norm_eval')):

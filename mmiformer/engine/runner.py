@@ -99,6 +99,17 @@ def _raise(record: logging.LogRecord) -> None:
     raise  # the error of the handler that calls this
 
 
+@contextlib.contextmanager
+def _taking_over(source: str) -> Iterator[None]:
+    """Turn an error from what a checkpoint holds, which may be anything, into one that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'{source} is damaged, or does not fit this config: {reason(error)}') from error
+
+
 def _naming(method: Callable, *keys: str) -> Callable:
     """A method of Runner whose errors name the part of the config that it builds."""
 
@@ -280,7 +291,8 @@ class WholeRunner(Runner):
             self._hooks = [hook for hook in self._hooks if not isinstance(hook, EMAHook)]
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_whole(model, self._checkpoint['state_dict'], filename)  # before a hook tries, such as EMAHook
-        self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
+        with _taking_over(filename):
+            self.call_hook('after_load_checkpoint', checkpoint=self._checkpoint)
         load_whole(model, self._checkpoint['state_dict'], filename)
         if self._deploy:
             speed_up(model, True, self._dtype, self._compile)
@@ -295,19 +307,16 @@ class WholeRunner(Runner):
             self._checkpoint = CheckpointLoader.load_checkpoint(filename, 'cpu')
         self._checkpoint['meta'].pop('config', None)  # MMEngine would run it, for what MMCV recorded in it
         planned = schedule.settings(self.param_schedulers) if isinstance(self.param_schedulers, list) else None
-        try:
-            super().resume(filename, *args, **kwargs)
-        except UserError:
-            raise
-        except (ValueError, KeyError) as error:  # as many groups of parameters, of as many, as the optimizer has
-            self._check_optimizer(filename)
-            raise UserError(f'--resume: {filename} does not fit this config: {reason(error)}') from error
-        self._check_optimizer(filename)
+        with _taking_over(f'--resume: {filename}'):
+            try:
+                super().resume(filename, *args, **kwargs)
+            finally:
+                self._check_optimizer(filename)
+            recorded = self._checkpoint.get('param_schedulers')
+            if planned is not None and isinstance(recorded, list):
+                schedule.follow_config(self, planned, recorded)
         if isinstance(self.train_loop, EpochLoop):
             self.train_loop.done = self._checkpoint['meta'].get('epoch_iter', 0)
-        recorded = self._checkpoint.get('param_schedulers')
-        if planned is not None and isinstance(recorded, list):
-            schedule.follow_config(self, planned, recorded)
         if pending := self._checkpoint.get('gradients'):
             restore_gradients(self.optim_wrapper, self.model, pending, self.iter)
             self.logger.addFilter(lambda record: 'gradient of some iterations is lost' not in record.getMessage())

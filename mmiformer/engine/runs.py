@@ -132,11 +132,12 @@ def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None =
             'Leave --seed out, or start a new run'
         )
     randomness = dict(cfg.get('randomness', {}))
-    candidates = (recorded, asked, randomness.get('seed'))
+    seed = next((value for value in (recorded, asked, randomness.get('seed')) if value is not None), None)
     try:
-        seed = next((int(value) for value in candidates if value is not None), None)
+        seed = seed if seed is None else int(seed)
     except (TypeError, ValueError) as error:
-        raise UserError(f'randomness.seed={randomness["seed"]!r} must be a whole number') from error
+        whose = '' if recorded is None else ' (from the checkpoint)'
+        raise UserError(f'randomness.seed={seed!r}{whose} must be a whole number') from error
     if seed is None:
         seed = sync_random_seed()
     cfg.randomness = {**randomness, 'seed': seed}

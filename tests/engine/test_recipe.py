@@ -122,6 +122,15 @@ def left_by(cfg: Config | None = None, **more) -> dict:
     return dict(meta=meta, state_dict={}, optimizer={}, message_hub={}, **more)
 
 
+@pytest.mark.parametrize('key', ['epoch', 'iter', 'epoch_iter'])
+@pytest.mark.parametrize('value', [None, 'x', -1, 1.5, []])
+def test_a_damaged_count(key, value, cfg):
+    checkpoint = left_by(cfg)
+    checkpoint['meta'][key] = value
+    with pytest.raises(UserError, match='its epoch or iteration is no number'):
+        check_resumed(cfg, checkpoint)
+
+
 def test_a_run_goes_on_with_the_norms_it_began_with(cfg):
     frozen = left_by(cfg)
     check_resumed(cfg, frozen)

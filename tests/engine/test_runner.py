@@ -431,6 +431,36 @@ def test_state_of_another_optimizer(change, message, cfg):
         run(cfg, 'second')
 
 
+@pytest.mark.parametrize('thing', [None, 'x', 5])
+@pytest.mark.parametrize(
+    'place',
+    [
+        'optimizer state',
+        'optimizer param_groups',
+        'optimizer param_groups 0',
+        'message_hub log_scalars',
+        'message_hub runtime_info',
+        'param_schedulers',
+        'param_schedulers 0',
+        'ema_state_dict',
+        'ema_state_dict steps',
+    ],
+)
+def test_damaged_state(place, thing, cfg):
+    cfg.custom_hooks, cfg.param_scheduler = [dict(type='EMAHook')], [dict(type='ConstantLR', by_epoch=False)]
+    run(cfg, 'first')
+    path = find_checkpoint('auto', Path(cfg.work_dir))
+    content = read_checkpoint(path)
+    *outer, last = (int(key) if key.isdigit() else key for key in place.split())
+    part = content
+    for key in outer:
+        part = part[key]
+    part[last] = thing
+    torch.save(content, path)
+    with pytest.raises(UserError, match='iter_4.pth is damaged, or does not fit this config: '):
+        run(cfg, 'second')
+
+
 @MODELS.register_module()
 class Two(Sum):
     """Has two parameters."""

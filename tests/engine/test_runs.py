@@ -94,6 +94,8 @@ def test_only_a_whole_model_is_a_checkpoint(tmp_path):
 def test_a_seed_that_is_no_number():
     with pytest.raises(UserError, match="randomness.seed='abc' must be a whole number"):
         settle_seed(Config(dict(randomness=dict(seed='abc'))))
+    with pytest.raises(UserError, match=r'randomness.seed=\[3\] \(from the checkpoint\) must be a whole number'):
+        settle_seed(Config(), None, dict(meta=dict(seed=[3])))
 
 
 def test_seed():
