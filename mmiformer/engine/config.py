@@ -83,7 +83,8 @@ def read_config(path: str | Path) -> Config:
     if (scope := cfg.get('default_scope')) not in [*SCOPES]:
         raise UserError(f'config {path}: default_scope={scope!r}; the tools run configs of {", ".join(SCOPES)}')
     for key in cfg:
-        if key not in RUNNER_KEYS and (meant := _meant(key, RUNNER_KEYS, 0.8)):
+        meant = None if key in RUNNER_KEYS else _meant(key, RUNNER_KEYS, 0.8)
+        if meant and not _made_of(cfg.get(meant), cfg[key]):
             said = f'config {path}: nothing reads {key!r}; did you mean {meant}?'
             if not key.startswith(meant):
                 raise UserError(said)
@@ -178,6 +179,13 @@ def _meant(key: str, known: Collection[str], like: float = 0.85) -> str | None:
     """Which known key a key is a mistyped form of, at least so much alike."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=like)
     return near[0] if near and _same_words(key, near[0]) else None
+
+
+def _made_of(part: object, variable: object) -> bool:
+    """Whether a part of a config is a variable's value, or holds all of it, such as `dict(evaluator, ann_file=...)`."""
+    if isinstance(part, Mapping) and isinstance(variable, Mapping) and variable:
+        return all(key in part and part[key] == value for key, value in variable.items())
+    return part == variable
 
 
 def _same_words(key: str, other: str) -> bool:

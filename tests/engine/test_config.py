@@ -99,6 +99,8 @@ def test_mistyped_keys_of_a_config_that_inherits(text, meant, tmp_path):
 def test_variables_of_a_config(tmp_path, caplog):
     """Others are made of them, so a name that begins like a key is no mistake for sure."""
     text = f'_base_ = {str(MASK_RCNN)!r}\nval_evaluator_abs = dict()\nmodels = train_pipelines = []\n'
+    text += "evaluator = dict(type='CocoMetric')\nval_evaluator = test_evaluator = dict(evaluator, metric='bbox')\n"
+    text += 'hook = custom_hook = []\ncustom_hooks = custom_hook\n'
     (tmp_path / 'mine.py').write_text(text)
     read_config(tmp_path / 'mine.py')
     assert [record.message.rpartition('; ')[2] for record in caplog.records] == [
