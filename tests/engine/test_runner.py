@@ -16,7 +16,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, init_default_scope
 from torch import nn
 
 from mmiformer import checkpoint
@@ -305,6 +305,7 @@ def test_a_new_schedule_counts_an_epoch_once(cfg):
     assert rates(cfg, 'second') == pytest.approx([1e-3] * 3 + [1e-4] * 3)
 
 
+@HOOKS.register_module()
 class TwoValidations(EMAHook):
     """Validates the weights after their averages, as MMPretrain's hook does."""
 
@@ -320,7 +321,7 @@ def test_a_validation_of_ones_own_is_stopped_at_its_end(validated):
             runner._signals.number = signal.SIGTERM
 
     validated.default_hooks.checkpoint.interval = 9
-    validated.custom_hooks = [dict(type=TwoValidations, momentum=0.5)]
+    validated.custom_hooks = [dict(type='TwoValidations', momentum=0.5)]
     with pytest.raises(Stopped):
         run(validated, 'stopped', Stop())
     saved = read_checkpoint(Path(validated.work_dir) / 'interrupted.pth')
