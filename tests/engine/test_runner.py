@@ -432,7 +432,6 @@ def test_state_of_another_optimizer(change, message, cfg):
         run(cfg, 'second')
 
 
-@pytest.mark.parametrize('thing', [None, 'x', 5])
 @pytest.mark.parametrize(
     'place',
     [
@@ -447,7 +446,7 @@ def test_state_of_another_optimizer(change, message, cfg):
         'ema_state_dict steps',
     ],
 )
-def test_damaged_state(place, thing, cfg):
+def test_damaged_state(place, cfg):
     cfg.custom_hooks, cfg.param_scheduler = [dict(type='EMAHook')], [dict(type='ConstantLR', by_epoch=False)]
     run(cfg, 'first')
     path = find_checkpoint('auto', Path(cfg.work_dir))
@@ -456,7 +455,7 @@ def test_damaged_state(place, thing, cfg):
     part = content
     for key in outer:
         part = part[key]
-    part[last] = thing
+    part[last] = 'x'
     torch.save(content, path)
     with pytest.raises(UserError, match='iter_4.pth is damaged, or does not fit this config: '):
         run(cfg, 'second')
