@@ -133,12 +133,12 @@ def settle_seed(cfg: Config, asked: int | None = None, checkpoint: dict | None =
         )
     randomness = dict(cfg.get('randomness', {}))
     seed = next((value for value in (recorded, asked, randomness.get('seed')) if value is not None), None)
+    if seed is None:
+        seed = sync_random_seed()
     try:
-        seed = seed if seed is None else int(seed)
+        seed = int(seed)
     except (TypeError, ValueError) as error:
         whose = '' if recorded is None else ' (from the checkpoint)'
         raise UserError(f'randomness.seed={seed!r}{whose} must be a whole number') from error
-    if seed is None:
-        seed = sync_random_seed()
     cfg.randomness = {**randomness, 'seed': seed}
     return seed

@@ -189,7 +189,9 @@ class Intruder:
         return os.mkdir, ('intruded',)
 
 
-def test_trust_reaches_the_pretrained_weights(tmp_path, monkeypatch):
+@pytest.fixture
+def pretrained(tmp_path, monkeypatch) -> torch.nn.Module:
+    """The backbone of net.py, which starts from weights.pth and trains for an iteration on shapes, all of it here."""
     monkeypatch.chdir(tmp_path)
     parent = REPO / 'tests/data/before_redesign.py'
     Path('net.py').write_text(
@@ -197,9 +199,12 @@ def test_trust_reaches_the_pretrained_weights(tmp_path, monkeypatch):
         "model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='weights.pth')))\n"
         'train_cfg = dict(max_iters=1)\n'
     )
-    backbone = MODELS.build({**Config.fromfile('net.py').model.backbone, 'init_cfg': None})
-    torch.save(dict(state_dict=backbone.state_dict(), extra=Intruder()), 'weights.pth')
     assert call(monkeypatch, 'make_shapes', 'shapes', '--images', 10, '--size', 64) is None
+    return MODELS.build({**Config.fromfile('net.py').model.backbone, 'init_cfg': None})
+
+
+def test_trust_reaches_the_pretrained_weights(pretrained, monkeypatch):
+    torch.save(dict(state_dict=pretrained.state_dict(), extra=Intruder()), 'weights.pth')
     command = ('net.py', '--data-root', 'shapes/ade', '--work-dir')
     message = ending(monkeypatch, 'train', *command, 'refused')
     assert 'weights.pth is refused' in message and '--trust-checkpoint' in message and not Path('intruded').exists()
@@ -207,19 +212,12 @@ def test_trust_reaches_the_pretrained_weights(tmp_path, monkeypatch):
     assert Path('intruded').is_dir() and 'trust=True' in Path('trusted/net.py').read_text()
 
 
-def test_a_config_that_resumes_by_itself(tmp_path, monkeypatch):
+def test_a_config_that_resumes_by_itself(pretrained, monkeypatch):
     """MMEngine's `resume = True`, which also begins a run: from the pretrained weights."""
-    monkeypatch.chdir(tmp_path)
-    parent = REPO / 'tests/data/before_redesign.py'
-    Path('net.py').write_text(
-        f'_base_ = {str(parent)!r}\n'
-        "model = dict(backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='weights.pth')))\n"
-        'train_cfg = dict(max_iters=1)\nresume = True\n'
-    )
-    backbone = MODELS.build({**Config.fromfile('net.py').model.backbone, 'init_cfg': None})
-    weights = {f'backbone.{key}': value.data for key, value in randomize(backbone).named_parameters()}
-    torch.save(dict(state_dict=backbone.state_dict()), 'weights.pth')
-    assert call(monkeypatch, 'make_shapes', 'shapes', '--images', 10, '--size', 64) is None
+    with Path('net.py').open('a') as file:
+        file.write('resume = True\n')
+    weights = {f'backbone.{key}': value.data for key, value in randomize(pretrained).named_parameters()}
+    torch.save(dict(state_dict=pretrained.state_dict()), 'weights.pth')
     options = ('--work-dir', 'run', '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
     command = ('net.py', '--data-root', 'shapes/ade', *options)
     assert call(monkeypatch, 'train', *command) is None
